@@ -1,0 +1,3 @@
+//! The command `netwatch-collector`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The subjects an agent reports, one module each.

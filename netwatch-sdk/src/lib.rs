@@ -1,0 +1,37 @@
+//! Exactly which process moved how many bytes, with RTT, per socket and per
+//! process, for agents that embed it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`wire`] | the JSON contract; all there is with `default-features = false` |
+#![cfg_attr(
+    feature = "collectors",
+    doc = "| [`Collector`] | the typed API: start one, take readings, ask for its [`Status`] |
+| [`reading`] | what one reading holds: sockets, processes, gaps |
+| [`collectors`] | the subjects an agent reports, one module each |
+| [`platform`] | interface counters of this host |"
+)]
+
+pub mod types;
+pub mod wire;
+
+#[cfg(feature = "collectors")]
+mod backend;
+#[cfg(feature = "collectors")]
+mod collector;
+#[cfg(feature = "collectors")]
+pub mod collectors;
+#[cfg(feature = "collectors")]
+mod error;
+#[cfg(feature = "collectors")]
+mod parse;
+#[cfg(feature = "collectors")]
+pub mod platform;
+#[cfg(feature = "collectors")]
+pub mod reading;
+
+#[cfg(feature = "collectors")]
+pub use crate::{
+    collector::{Backend, Builder, Collector, Reader, Status},
+    error::{Error, ErrorKind, Result},
+};

@@ -1,0 +1,1 @@
+//! Bytes or text to typed values. No files, no processes, no clock, no `cfg`.

@@ -1,0 +1,65 @@
+//! What a backend reads: sockets, processes and what it could not read.
+//!
+//! Every backend fills the same types. Byte counts are cumulative and never
+//! reset by reading; a difference of two readings is what moved between them.
+
+mod process;
+mod socket;
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+
+pub use process::{Attribution, Pid, Process, ProcessId};
+pub use socket::{
+    Direction, Netns, Payload, Protocol, Rtt, Socket, SocketId, SocketState, WireBytes,
+};
+
+pub use crate::wire::{Accuracy, Source};
+
+/// One reading of all sockets and processes of a host.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// For rates.
+    pub taken_at: Instant,
+    /// For people.
+    pub timestamp: DateTime<Utc>,
+    /// What measured it.
+    pub source: Source,
+    /// The sockets that are open.
+    pub open: Vec<Socket>,
+    /// The sockets that closed since the backend's previous reading, with their last figures.
+    pub closed: Vec<Socket>,
+    /// Every process that moved bytes or owns a socket, and the bracketed
+    /// buckets for bytes that belong to none.
+    pub processes: Vec<Process>,
+    /// What is missing from this reading.
+    pub lost: Lost,
+}
+
+/// What could not be read, attributed or stored, since the backend started.
+///
+/// All zero means that nothing is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Lost {
+    /// Payload bytes counted that reached no process's total; they are in the
+    /// row `[unattributed]`.
+    pub unattributed_bytes: u64,
+    /// Payload bytes that a better source shows moved and the hooks did not see.
+    pub unseen_bytes: u64,
+    /// Closed sockets whose own row was lost; their bytes are in the process's total.
+    pub closed_rows: u64,
+    /// Sockets that could not be tracked one by one; their bytes are in the process's total.
+    pub untracked_sockets: u64,
+    /// Lines, records or files that could not be read.
+    pub unreadable: u64,
+}
+
+impl Lost {
+    /// `true` when nothing is missing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

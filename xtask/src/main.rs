@@ -1,0 +1,3 @@
+//! The repository's tasks.
+
+fn main() {}
