@@ -55,6 +55,7 @@ offsets! {
     cgroup_kn: "cgroup" . "kn",
     kernfs_node_id: "kernfs_node" . "id",
     socket_sk: "socket" . "sk",
+    tcp_local_port: "tcp_sock" . "inet_conn.icsk_inet.inet_sport",
     tcp_copied_seq: "tcp_sock" . "copied_seq",
     tcp_rcv_nxt: "tcp_sock" . "rcv_nxt",
     tcp_bytes_received: "tcp_sock" . "bytes_received",

@@ -60,6 +60,9 @@ pub const FLAG_INCOMING: u32 = 1 << 2;
 /// Older than the collector: its bytes count from when it was first seen.
 pub const FLAG_OLDER: u32 = 1 << 3;
 
+/// A listener, now or before it closed.
+pub const FLAG_LISTENING: u32 = 1 << 4;
+
 /// What a socket is, read from the kernel when the row is made.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -206,6 +206,12 @@ impl Tcp {
         unsafe { load::<T, false>(self.0, offset) }
     }
 
+    /// Network order. Unlike the socket's own field it is still there at the end.
+    #[inline(always)]
+    pub fn local_port_be(self) -> u16 {
+        self.field(offset!(tcp_local_port))
+    }
+
     #[inline(always)]
     pub fn copied_seq(self) -> u32 {
         self.field(offset!(tcp_copied_seq))

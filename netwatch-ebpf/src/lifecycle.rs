@@ -16,7 +16,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock},
     programs::{BtfTracePointContext, SockContext},
 };
-use netwatch_common::socket::{FLAG_INCOMING, FLAG_MARKED, FLAG_OUTGOING};
+use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
 
 use crate::{
     kernel::{IPPROTO_TCP, Sock, Task},
@@ -24,6 +24,8 @@ use crate::{
 };
 
 const ALLOW: i32 = 1;
+
+const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
@@ -71,7 +73,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
         (_, TCP_SYN_SENT) => FLAG_OUTGOING,
         (TCP_SYN_RECV, TCP_ESTABLISHED) => FLAG_INCOMING,
-        (_, TCP_LISTEN) => 0,
+        (_, TCP_LISTEN) => FLAG_LISTENING,
         _ => return 0,
     };
     let sk: Sock<false> = Sock(ctx.arg(0));
@@ -80,7 +82,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         if let Some(record) = records::find_or_make(sk.0) {
             records::stamp(record);
-            let mut flags = (*record).flags & !(FLAG_INCOMING | FLAG_OUTGOING) | direction;
+            let mut flags = (*record).flags & !DIRECTIONS | direction;
             if new == TCP_ESTABLISHED {
                 (*record).copied_seq = tcp.copied_seq();
                 flags |= FLAG_MARKED;

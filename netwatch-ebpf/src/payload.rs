@@ -25,6 +25,12 @@ use crate::{
     processes, records,
 };
 
+/// 1 when `cgroup/sock_release` will see the end of sockets that are not TCP. The
+/// loader sets it to 0 where there is no cgroup v2: a record then vanishes with its
+/// socket, so the bytes go to the process's total at once.
+#[unsafe(no_mangle)]
+static RELEASE_SEEN: u32 = 1;
+
 const MSG_PEEK: i32 = 0x2;
 const MSG_ERRQUEUE: i32 = 0x2000;
 
@@ -87,7 +93,7 @@ pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     };
     if read != 0 && !sk.has_other_reader(tcp) {
         // SAFETY: a map value, checked for null.
-        unsafe { credit(record, 0, read) };
+        unsafe { credit(record, 0, read, true) };
     }
     0
 }
@@ -96,8 +102,13 @@ pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 fn add(sk: Sock<false>, tx: u64, rx: u64) {
     // SAFETY: a tracepoint's socket argument.
     if let Some(record) = unsafe { records::find_or_make(sk.0) } {
-        // SAFETY: a map value, checked for null.
-        unsafe { credit(record, tx, rx) };
+        // SAFETY: a static, volatile because the loader changes it; a map value,
+        // checked for null.
+        unsafe {
+            let end_is_seen = core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0
+                || sk.protocol() == IPPROTO_TCP;
+            credit(record, tx, rx, end_is_seen);
+        }
     } else {
         count(counters::UNTRACKED_CALLS, 1);
         let leader = Task::current().leader();
@@ -106,13 +117,17 @@ fn add(sk: Sock<false>, tx: u64, rx: u64) {
 }
 
 /// Gives bytes to the running process: in the socket's record when it is the
-/// owner, else in the process's own total.
+/// owner and the record's end will be seen, else in the process's own total.
 #[inline(always)]
-unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64) {
+unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool) {
     let leader = Task::current().leader();
     // SAFETY: the caller's promise.
     unsafe {
-        if (*record).owner.start_ns == leader.start_ns() && (*record).owner.tgid == leader.tgid() {
+        let owner = &raw const (*record).owner;
+        if end_is_seen
+            && (*owner).start_ns == leader.start_ns()
+            && (*owner).tgid == leader.tgid()
+        {
             own(record, tx, rx);
             return;
         }
@@ -120,8 +135,8 @@ unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64) {
         if records::claim(record, &key, leader) {
             records::stamp(record);
             processes::current(&key, leader);
-            own(record, tx, rx);
-        } else if (*record).owner.start_ns == key.start_ns && (*record).owner.tgid == key.tgid {
+        }
+        if end_is_seen && (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {
             own(record, tx, rx);
         } else {
             if tx != 0 {

@@ -130,6 +130,7 @@ pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> Soc
 #[inline(always)]
 pub fn add_tcp(header: &mut SocketHeader, sk: Sock<false>) {
     if let Some(tcp) = sk.tcp() {
+        header.local_port = u16::from_be(tcp.local_port_be());
         header.srtt_8us = tcp.srtt_8us();
         header.mdev_4us = tcp.mdev_4us();
         header.min_rtt_us = tcp.min_rtt_us();

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 const MAGIC: u16 = 0xeb9f;
 
 const KIND_INT: u32 = 1;
-const KIND_PTR: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
@@ -223,7 +222,7 @@ mod tests {
             vec![int, KIND_INT << 24, 4, 32],                             // 1
             vec![inner, KIND_STRUCT << 24 | 2, 8, c, 1, 0, d, 1, 32],     // 2
             vec![0, KIND_ARRAY << 24, 0, 2, 1, 2],                        // 3
-            vec![0, KIND_PTR << 24, 1],                                   // 4
+            vec![0, 2 << 24, 1], // 4, a pointer
             vec![0, KIND_STRUCT << 24 | 2 | bit_fields, 4, b, 1, 0, flag, 1, 1 << 24 | 17], // 5
             vec![outer, KIND_STRUCT << 24 | 4, 32, a, 1, 0, 0, 5, 32, list, 3, 64, p, 4, 192], // 6
         ]
