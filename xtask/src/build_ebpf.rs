@@ -75,11 +75,11 @@ pub(crate) fn rust_flags(metadata: &Metadata, architecture: &str) -> Result<Stri
     Ok(flags.join("\u{1f}"))
 }
 
-/// Where cargo builds for that toolchain.
-pub(crate) fn target_folder(toolchain: &BpfToolchain) -> Result<PathBuf> {
-    Ok(workspace::target()?
-        .join("ebpf")
-        .join(toolchain.folder_name()))
+/// Where cargo builds. Cargo leaves the flags out of its file names when paths are remapped,
+/// so architectures that shared a folder would rebuild each other's crates.
+pub(crate) fn target_folder(toolchain: &BpfToolchain, architecture: &str) -> Result<PathBuf> {
+    let ebpf = workspace::target()?.join("ebpf");
+    Ok(ebpf.join(toolchain.folder_name()).join(architecture))
 }
 
 fn build(toolchain: &BpfToolchain, metadata: &Metadata, architecture: &str) -> Result<Vec<u8>> {
