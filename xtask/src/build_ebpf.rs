@@ -15,7 +15,16 @@ use crate::metadata::{self, Metadata};
 use crate::{bpf_object, bpf_toolchain, command, workspace};
 
 /// One object each: a kprobe reads its arguments from registers, and those differ.
-const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+pub(crate) const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+/// The arguments that select the program and how it is compiled.
+pub(crate) const PROGRAM: [&str; 6] = [
+    "--package",
+    "netwatch-ebpf",
+    "--bin",
+    "netwatch",
+    "--profile",
+    "bpf",
+];
 /// Where they are committed, from the workspace's root.
 const OBJECTS: &str = "netwatch-sdk/src/backend/ebpf/object";
 const RECORD: &str = "toolchain.txt";
@@ -87,15 +96,8 @@ fn build(toolchain: &BpfToolchain, metadata: &Metadata, architecture: &str) -> R
     let folder = target_folder(toolchain, architecture)?;
     let mut cargo = toolchain.cargo()?;
     cargo
-        .args([
-            "build",
-            "--package",
-            "netwatch-ebpf",
-            "--bin",
-            "netwatch",
-            "--profile",
-            "bpf",
-        ])
+        .arg("build")
+        .args(PROGRAM)
         .args(toolchain.target_arguments())
         .arg("--target-dir")
         .arg(&folder)

@@ -5,11 +5,18 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 /// Says on stderr what is being done.
 pub(crate) fn progress(what: impl AsRef<str>) {
     eprintln!("xtask: {}", what.as_ref());
+}
+
+/// Says on stderr what went wrong, outermost first.
+pub(crate) fn report(error: &Error) {
+    for cause in error.chain() {
+        progress(format!("error: {cause}"));
+    }
 }
 
 /// Runs to the end with its output shown; an exit code other than 0 is an error.

@@ -51,7 +51,7 @@ pub(crate) fn missing(packages: &[Package]) -> Result<Vec<&'static str>> {
 /// Installs them, refreshing the package lists first.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     progress(format!("installing {}", packages.join(" ")));
-    let update = command::run(as_root("apt-get")?.args(["update", "--quiet"]));
+    let update = update();
     let install = command::run(
         as_root("apt-get")?
             .args(["install", "--yes", "--quiet", "--no-install-recommends"])
@@ -68,14 +68,63 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     }
 }
 
+/// Installs those of them that are missing.
+pub(crate) fn require(packages: &[&'static str]) -> Result<()> {
+    let packages: Vec<Package> = packages
+        .iter()
+        .map(|name| Package {
+            name,
+            at_least: None,
+        })
+        .collect();
+    let missing = missing(&packages)?;
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        install(&missing)
+    }
+}
+
+/// The version that apt would install.
+pub(crate) fn candidate(package: &str) -> Result<String> {
+    let known = || -> Result<Option<String>> {
+        let policy = command::output(Command::new("apt-cache").args(["policy", package]))?;
+        let candidate = policy
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("Candidate: "));
+        Ok(candidate
+            .filter(|version| *version != "(none)")
+            .map(str::to_owned))
+    };
+    if let Some(version) = known()? {
+        return Ok(version);
+    }
+    update()?;
+    known()?.with_context(|| {
+        format!("apt knows no {package}: it needs Debian 12's security suite (bookworm-security)")
+    })
+}
+
 /// Downloads package files into `folder` without installing them; needs no privilege.
-pub(crate) fn download(packages: &[String], folder: &Path) -> Result<()> {
-    command::run(
-        Command::new("apt-get")
-            .args(["download", "--quiet"])
-            .args(packages)
-            .current_dir(folder),
-    )
+pub(crate) fn download<'a>(
+    packages: impl IntoIterator<Item = &'a String>,
+    folder: &Path,
+) -> Result<()> {
+    let mut download = Command::new("apt-get");
+    download
+        .args(["download", "--quiet"])
+        .args(packages)
+        .current_dir(folder);
+    if command::run(&mut download).is_ok() {
+        return Ok(());
+    }
+    // The lists may be older than what the archive now has.
+    update()?;
+    command::run(&mut download)
+}
+
+fn update() -> Result<()> {
+    command::run(as_root("apt-get")?.args(["update", "--quiet"]))
 }
 
 /// A command with root's rights: directly, or by sudo.

@@ -3,10 +3,13 @@
 mod bpf_object;
 mod bpf_toolchain;
 mod build_ebpf;
+mod check_targets;
 mod command;
+mod cross_toolchain;
 mod debian;
 mod metadata;
 mod setup;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -25,16 +28,16 @@ struct Xtask {
 #[derive(Subcommand)]
 enum Task {
     BuildEbpf(build_ebpf::BuildEbpf),
+    CheckTargets(check_targets::CheckTargets),
     Setup(setup::Setup),
+    Test(test::Test),
 }
 
 fn main() -> ExitCode {
     match run(Xtask::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            for cause in error.chain() {
-                command::progress(format!("error: {cause}"));
-            }
+            command::report(&error);
             ExitCode::FAILURE
         }
     }
@@ -43,6 +46,8 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::BuildEbpf(task) => task.run(),
+        Task::CheckTargets(task) => task.run(),
         Task::Setup(task) => task.run(),
+        Task::Test(task) => task.run(),
     }
 }

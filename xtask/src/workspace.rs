@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -24,6 +25,13 @@ pub(crate) fn target() -> Result<PathBuf> {
 /// The cargo that runs this task.
 pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+/// That cargo, in the workspace.
+pub(crate) fn cargo_command() -> Result<Command> {
+    let mut command = Command::new(cargo());
+    command.current_dir(root()?);
+    Ok(command)
 }
 
 /// Where `cargo install` puts programs, which need not be on PATH.
