@@ -408,10 +408,10 @@ mod tests {
     }
 
     #[test]
-    fn a_million_open_queries_take_bounded_memory_and_are_counted() {
+    fn a_flood_of_open_queries_take_bounded_memory_and_are_counted() {
         let start = Instant::now();
         let mut dns = Dns::new(Repeats::Apart);
-        for number in 0..1_000_000u32 {
+        for number in 0..100_000u32 {
             let event = DnsQuery {
                 client: std::net::IpAddr::from(number.to_be_bytes()).into(),
                 ..query(number as u16, "a.test")
@@ -419,7 +419,7 @@ mod tests {
             ask(&mut dns, start, &event);
         }
         assert_eq!(dns.transactions.len(), TRANSACTIONS);
-        assert_eq!(dns.statistics.forgotten, 1_000_000 - TRANSACTIONS as u64);
+        assert_eq!(dns.statistics.forgotten, 100_000 - TRANSACTIONS as u64);
         dns.expire(start + EXPIRY);
         assert_eq!(dns.transactions.len(), 0);
         assert_eq!(dns.statistics.unanswered, TRANSACTIONS as u64);

@@ -333,15 +333,15 @@ mod tests {
     }
 
     #[test]
-    fn a_million_domains_take_bounded_memory_and_are_counted() {
+    fn a_flood_of_domains_take_bounded_memory_and_are_counted() {
         let mut detector = DnsTunnel::new();
         let now = Instant::now();
-        for number in 0..1_000_000u32 {
+        for number in 0..100_000u32 {
             let name = format!("x.d{number}.com");
             detector.observe(now, &query(&name), &name, DnsTunnelThreshold::default());
         }
         assert_eq!(detector.parents.len(), PARENTS);
-        assert_eq!(detector.evicted(), 1_000_000 - PARENTS as u64);
+        assert_eq!(detector.evicted(), 100_000 - PARENTS as u64);
         detector.prune(now + Duration::from_secs(61), Duration::from_secs(60));
         assert_eq!(detector.parents.len(), 0);
     }

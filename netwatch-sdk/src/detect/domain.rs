@@ -34,7 +34,10 @@ pub(crate) fn parent(name: &str) -> &str {
             return zone;
         }
     }
-    psl::domain_str(name).unwrap_or(name)
+    // `psl` leaves out dots at the end, of which a name that is none may have several.
+    psl::domain_str(name)
+        .filter(|domain| name.ends_with(domain))
+        .unwrap_or(name)
 }
 
 /// What stands before `parent` in `name`.

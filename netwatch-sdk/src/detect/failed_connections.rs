@@ -228,10 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn a_million_sources_take_bounded_memory_and_are_counted() {
+    fn a_flood_of_sources_take_bounded_memory_and_are_counted() {
         let mut detector = FailedConnections::new();
         let now = Instant::now();
-        for number in 0..1_000_000u32 {
+        for number in 0..100_000u32 {
             let event = ConnectionFailed {
                 source: std::net::IpAddr::from(number.to_be_bytes()).into(),
                 ..failure(None)
@@ -239,7 +239,7 @@ mod tests {
             detector.observe(now, &event, FailedConnectionsThreshold::default());
         }
         assert_eq!(detector.origins.len(), ORIGINS);
-        assert_eq!(detector.evicted(), 1_000_000 - ORIGINS as u64);
+        assert_eq!(detector.evicted(), 100_000 - ORIGINS as u64);
         detector.prune(now + Duration::from_secs(61), Duration::from_secs(60));
         assert_eq!(detector.origins.len(), 0);
     }

@@ -237,10 +237,10 @@ mod tests {
     }
 
     #[test]
-    fn a_million_peers_take_bounded_memory_and_are_counted() {
+    fn a_flood_of_peers_take_bounded_memory_and_are_counted() {
         let mut detector = RetransmitStorm::new();
         let now = Instant::now();
-        for number in 0..1_000_000u32 {
+        for number in 0..100_000u32 {
             let event = Retransmits {
                 remote: std::net::IpAddr::from(number.to_be_bytes()).into(),
                 retransmitted: 1,
@@ -250,7 +250,7 @@ mod tests {
             detector.observe(now, &event, RetransmitStormThreshold::default());
         }
         assert_eq!(detector.peers.len(), PEERS);
-        assert_eq!(detector.evicted(), 1_000_000 - PEERS as u64);
+        assert_eq!(detector.evicted(), 100_000 - PEERS as u64);
     }
 
     proptest! {

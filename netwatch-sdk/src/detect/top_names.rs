@@ -105,16 +105,16 @@ mod tests {
     #[test]
     fn a_frequent_name_survives_a_flood_of_random_ones() {
         let mut names = TopNames::default();
-        for n in 0..300_000u32 {
+        for n in 0..100_000u32 {
             names.add(&format!("{n}.test"));
             if n % 100 == 0 {
                 names.add("example.com");
             }
         }
-        assert_eq!(names.top(1), [("example.com".to_owned(), 3_000)]);
+        assert_eq!(names.top(1), [("example.com".to_owned(), 1_000)]);
         assert_eq!(names.counters.len(), NAMES);
         assert_eq!(names.order.len(), NAMES);
-        assert_eq!(names.replaced(), 300_001 - NAMES as u64);
+        assert_eq!(names.replaced(), 100_001 - NAMES as u64);
     }
 
     proptest! {
