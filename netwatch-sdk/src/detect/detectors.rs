@@ -190,7 +190,8 @@ impl Detectors {
 
     fn dns_query(&mut self, now: Moment, event: &DnsQuery<'_>) {
         let name = domain::fold(event.name);
-        if !self.dns.query(now.monotonic, event, &name) {
+        let domain = domain::parent(&name);
+        if !self.dns.query(now.monotonic, event, &name, domain) {
             return;
         }
         let facts = Facts {
@@ -204,7 +205,7 @@ impl Detectors {
             .shown(Signal::DnsTunnel, &facts, self.thresholds.dns_tunnel)
             .and_then(|threshold| {
                 self.dns_tunnel
-                    .observe(now.monotonic, event, &name, threshold)
+                    .observe(now.monotonic, event, &name, domain, threshold)
             });
         self.raise(now, found);
     }

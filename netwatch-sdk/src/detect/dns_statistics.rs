@@ -107,8 +107,14 @@ impl Dns {
         }
     }
 
-    /// `name` is the query's, folded. `true` when it counts as a query.
-    pub(crate) fn query(&mut self, now: Instant, event: &DnsQuery<'_>, name: &str) -> bool {
+    /// `name` is the query's, folded, and `domain` its parent. `true` when it counts as a query.
+    pub(crate) fn query(
+        &mut self,
+        now: Instant,
+        event: &DnsQuery<'_>,
+        name: &str,
+        domain: &str,
+    ) -> bool {
         self.expire(now);
         let transaction = Transaction {
             txid: event.txid,
@@ -137,7 +143,7 @@ impl Dns {
         let counts = !repeats || self.repeats == Repeats::AsMore;
         if counts {
             self.statistics.queries += 1;
-            self.domains.add(domain::parent(name));
+            self.domains.add(domain);
         }
         counts
     }
@@ -258,7 +264,8 @@ mod tests {
     }
 
     fn ask(dns: &mut Dns, now: Instant, event: &DnsQuery<'_>) -> bool {
-        dns.query(now, event, &domain::fold(event.name))
+        let name = domain::fold(event.name);
+        dns.query(now, event, &name, domain::parent(&name))
     }
 
     const fn ms(ms: u64) -> Duration {

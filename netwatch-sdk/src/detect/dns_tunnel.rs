@@ -84,16 +84,16 @@ impl DnsTunnel {
         }
     }
 
-    /// `name` is the query's, folded. One query makes at most one finding; a
+    /// `name` is the query's, folded, and `domain` its parent. One query makes at most one finding; a
     /// tunnel by number is the graver one.
     pub(crate) fn observe(
         &mut self,
         now: Instant,
         event: &DnsQuery<'_>,
         name: &str,
+        domain: &str,
         threshold: DnsTunnelThreshold,
     ) -> Option<Finding> {
-        let domain = domain::parent(name);
         let parent = self.parents.touch(domain.to_owned(), || Parent {
             queries: Recent::default(),
             subdomains: Distinct::default(),
@@ -203,8 +203,13 @@ mod tests {
             .enumerate()
             .filter_map(|(place, (at, name))| {
                 let now = start + Duration::from_millis(at);
-                let found =
-                    detector.observe(now, &query(&name), &name, DnsTunnelThreshold::default());
+                let found = detector.observe(
+                    now,
+                    &query(&name),
+                    &name,
+                    domain::parent(&name),
+                    DnsTunnelThreshold::default(),
+                );
                 found.map(|finding| (place, finding))
             })
             .collect()
@@ -338,7 +343,13 @@ mod tests {
         let now = Instant::now();
         for number in 0..100_000u32 {
             let name = format!("x.d{number}.com");
-            detector.observe(now, &query(&name), &name, DnsTunnelThreshold::default());
+            detector.observe(
+                now,
+                &query(&name),
+                &name,
+                domain::parent(&name),
+                DnsTunnelThreshold::default(),
+            );
         }
         assert_eq!(detector.parents.len(), PARENTS);
         assert_eq!(detector.evicted(), 100_000 - PARENTS as u64);
