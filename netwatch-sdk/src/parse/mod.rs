@@ -1,3 +1,4 @@
 //! Bytes or text to typed values. No files, no processes, no clock, no `cfg`.
 
 pub(crate) mod btf;
+pub(crate) mod dns;
