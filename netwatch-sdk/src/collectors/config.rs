@@ -1,7 +1,7 @@
 //! The default gateway and the DNS servers of this host.
 //!
 //! Linux reads `/proc/net` and `/etc/resolv.conf` (behind the stub of
-//! `systemd-resolved`, the servers it asks), macOS runs `route` and `scutil`.
+//! `systemd-resolved`, the servers it asks), macOS runs `netstat` and `scutil`.
 //! Nothing is sent. No privilege is needed.
 
 pub use crate::platform::{DefaultRoute, Partial, ScopedIp};
