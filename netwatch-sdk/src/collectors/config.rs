@@ -49,7 +49,8 @@ pub fn detect_dns() -> Option<String> {
     servers.first().map(ToString::to_string)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::process::Command;
 

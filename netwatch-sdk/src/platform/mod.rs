@@ -17,6 +17,7 @@ mod command;
 #[cfg_attr(target_os = "linux", allow(dead_code))]
 mod disks;
 mod file_system;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod host;
 mod interface;
 mod partial;

@@ -129,5 +129,6 @@ pub fn run_ping(target: &str) -> PingResult {
     probe(target).into()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

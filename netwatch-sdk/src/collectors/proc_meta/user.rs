@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use sysinfo::Process;
 
 /// A host with more users than this asks for their names again.
+#[cfg_attr(not(unix), allow(dead_code))]
 const REMEMBERED: usize = 4096;
 
 /// The names that were looked up: on a host with a directory service each look-up is a request.
 #[derive(Debug, Default)]
+#[cfg_attr(not(unix), allow(dead_code))]
 pub(super) struct Users(HashMap<u32, String>);
 
 impl Users {

@@ -156,5 +156,6 @@ pub fn read_load_avg() -> Option<LoadAvg> {
     load_avg().ok()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

@@ -64,13 +64,6 @@ impl Runner {
         self
     }
 
-    /// The same, but what prints more than `limit` bytes is ended.
-    #[must_use]
-    pub(crate) fn with_output_limit(mut self, limit: u64) -> Self {
-        self.output_limit = limit;
-        self
-    }
-
     /// Where `program` is.
     ///
     /// # Errors
@@ -212,5 +205,6 @@ fn is_executable(path: &Path) -> bool {
     path.is_file()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

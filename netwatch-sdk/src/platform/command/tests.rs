@@ -82,7 +82,10 @@ fn a_program_that_closes_its_output_and_stays_is_ended() {
 #[test]
 fn a_program_that_prints_without_end_is_ended() {
     let (_folder, runner) = programs("yes", "while :; do echo yes; done");
-    let runner = runner.with_output_limit(10_000);
+    let runner = Runner {
+        output_limit: 10_000,
+        ..runner
+    };
     let error = runner.run("yes", &[]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
 }
