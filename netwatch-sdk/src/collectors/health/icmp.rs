@@ -6,10 +6,10 @@ use std::{
     process,
     sync::atomic::{AtomicU16, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence, SurgeError};
+use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
 use tokio::runtime::{self, Runtime};
 
 use super::{Probes, Sender};
@@ -77,14 +77,18 @@ async fn echo(target: &ScopedIp, count: u32, limit: Duration) -> Result<Probes> 
         IpAddr::V4(_) => ICMP::V4,
         IpAddr::V6(_) => ICMP::V6,
     };
-    let client = Client::new(&Config::builder().kind(kind).build())
-        .map_err(|cause| Error::io("open an ICMP socket", cause))?;
+    let client = Client::new(&Config::builder().kind(kind).build()).map_err(no_socket)?;
     let mut pinger = client.pinger(target.address, identifier()).await;
     pinger.scope_id(scope.unwrap_or(0)).timeout(limit);
     let mut rtts = Vec::new();
     for sequence in (0..u16::MAX).zip(0..count).map(|(sequence, _)| sequence) {
+        let start = Instant::now();
         match pinger.ping(PingSequence(sequence), &PAYLOAD).await {
-            Ok((_, rtt)) => rtts.push(rtt),
+            // Not the duration it returns: that starts after sending, when a
+            // near target has already answered.
+            Ok((answer, _)) if is_echo_reply(&answer) => rtts.push(start.elapsed()),
+            // A router, or this host, says that the target cannot be reached.
+            Ok(_) => {}
             Err(SurgeError::Timeout { .. }) => {}
             Err(SurgeError::IOError(cause)) if is_unreachable(&cause) => {}
             Err(SurgeError::IOError(cause)) => {
@@ -103,6 +107,23 @@ async fn echo(target: &ScopedIp, count: u32, limit: Duration) -> Result<Probes> 
         mean_rtt: rtts.iter().sum::<Duration>().checked_div(received),
         sender: Sender::Socket,
     })
+}
+
+/// `ICMP_ECHOREPLY` of `linux/icmp.h`, `ICMPV6_ECHO_REPLY` of `linux/icmpv6.h`.
+fn is_echo_reply(answer: &IcmpPacket) -> bool {
+    match answer {
+        IcmpPacket::V4(packet) => packet.get_icmp_type().0 == 0,
+        IcmpPacket::V6(packet) => packet.get_icmpv6_type().0 == 129,
+    }
+}
+
+fn no_socket(cause: io::Error) -> Error {
+    if cause.kind() == io::ErrorKind::PermissionDenied {
+        // The library's own text for this is a page long.
+        let what = "an ICMP socket needs a group in net.ipv4.ping_group_range, or CAP_NET_RAW";
+        return Error::new(ErrorKind::Permission, what);
+    }
+    Error::io("open an ICMP socket", cause)
 }
 
 /// Tells the replies to one call from those to another on a raw socket.
@@ -135,4 +156,35 @@ fn interface_index(name: &str) -> Result<u32> {
     index.map_err(|cause| {
         Error::new(ErrorKind::Missing, format!("no interface {name}")).because(cause)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use surge_ping::Icmpv6Packet;
+
+    use super::*;
+
+    fn answer(bytes: &[u8]) -> IcmpPacket {
+        IcmpPacket::V6(Icmpv6Packet::decode(bytes, Ipv6Addr::LOCALHOST).unwrap())
+    }
+
+    #[test]
+    fn only_an_echo_reply_is_a_reply() {
+        // Type, code, checksum; identifier 7, sequence 1.
+        let reply = [129, 0, 0, 0, 0, 7, 0, 1];
+        assert!(is_echo_reply(&answer(&reply)));
+        // Address unreachable, about an echo request in an IPv6 packet.
+        let mut unreachable = vec![1, 3, 0, 0, 0, 0, 0, 0];
+        unreachable.extend([0x60, 0, 0, 0, 0, 8, 58, 64]);
+        unreachable.extend([0; 32]);
+        unreachable.extend([128, 0, 0, 0, 0, 7, 0, 1]);
+        assert!(!is_echo_reply(&answer(&unreachable)));
+    }
+
+    #[test]
+    fn every_call_has_its_own_identifier() {
+        assert_ne!(identifier().into_u16(), identifier().into_u16());
+    }
 }
