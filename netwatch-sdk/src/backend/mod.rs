@@ -2,6 +2,21 @@
 //!
 //! | file | source | where |
 //! |---|---|---|
+//! | `sock_diag/` | netlink socket diagnostics | Linux |
+//! | `ss/` | the command `ss` | Linux |
+//! | `estimate.rs` | interface totals, shared out by connection count | everywhere |
+//!
+//! `ledger.rs`, `roster.rs` and `tcp_counters.rs` are what those that see sockets
+//! and not calls share.
+
+#[cfg(target_os = "linux")]
+mod ledger;
+#[cfg(target_os = "linux")]
+mod roster;
+#[cfg(target_os = "linux")]
+pub(crate) mod sock_diag;
+#[cfg(target_os = "linux")]
+mod tcp_counters;
 
 use crate::{Result, reading::Reading};
 
