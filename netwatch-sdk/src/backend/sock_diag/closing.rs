@@ -15,7 +15,8 @@ use crate::{
     reading::{Direction, Protocol, SocketState},
 };
 
-type Ends = (SocketAddr, SocketAddr);
+/// Local and remote address.
+pub(crate) type Ends = (SocketAddr, SocketAddr);
 
 /// What the sockets of one namespace tell about those that closed.
 #[derive(Debug, Default)]
@@ -38,10 +39,9 @@ impl Surroundings {
             if socket.state == SocketState::Listen {
                 found.listening.insert(socket.local.port());
             }
-            let Some(remote) = socket.remote else {
+            let Some(ends) = socket.ends() else {
                 continue;
             };
-            let ends = (socket.local, remote);
             if socket.is_remnant() {
                 found.remnants.insert(ends);
             } else if let Some(sent) = socket.counters().and_then(|counters| counters.sent) {
@@ -49,6 +49,11 @@ impl Surroundings {
             }
         }
         found
+    }
+
+    /// Adds what a socket sent that closed some time before.
+    pub(crate) fn remember(&mut self, ends: Ends, sent: u64) {
+        self.sent.entry(ends).or_insert(sent);
     }
 
     /// Who opened a socket, by what else listens: a listener's port is not
@@ -68,7 +73,7 @@ impl Surroundings {
         before: Option<&TcpCounters>,
         direction: Option<Direction>,
     ) -> Fin {
-        let ends = socket.remote.map(|remote| (socket.local, remote));
+        let ends = socket.ends();
         let taken = now.taken();
         match before {
             Some(before) if before.fin_arrived() == Some(true) => return Fin::Taken,

@@ -96,6 +96,11 @@ impl DiagSocket {
             && self.info.is_none()
     }
 
+    /// Local and remote address of a connected socket.
+    pub(crate) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.remote.map(|remote| (self.local, remote))
+    }
+
     /// The counters of a TCP socket that moves data; `None` before Linux 4.1.
     pub(crate) fn counters(&self) -> Option<TcpCounters> {
         if self.state == SocketState::Listen {

@@ -44,7 +44,12 @@ use std::{
 
 use chrono::Utc;
 
-use self::{closing::Surroundings, message::DiagSocket, namespace::Namespace, netlink::Batch};
+use self::{
+    closing::{Ends, Surroundings},
+    message::DiagSocket,
+    namespace::Namespace,
+    netlink::Batch,
+};
 use super::{
     Measure,
     ledger::{Holder, Ledger, Since},
@@ -67,6 +72,8 @@ const LATE_CLOSING: Duration = Duration::from_millis(5);
 const LOOK_FOR_NAMESPACES: Duration = Duration::from_secs(5);
 /// A dump can miss a socket while others come and go.
 const MISSING_READINGS: u64 = 2;
+/// The two ends of a connection close one after the other.
+const RECENT_READINGS: u64 = 2;
 /// Sockets that vanished and whose end was not heard of.
 const MOST_VANISHED: usize = 65_536;
 
@@ -78,6 +85,8 @@ pub(crate) struct SockDiag {
     ledger: Ledger,
     roster: Roster,
     tracked: HashMap<SocketId, Tracked>,
+    /// What sockets sent that closed in the last readings, and in which.
+    recent: HashMap<(u32, Ends), (u64, u64)>,
     proc: PathBuf,
     all_namespaces: bool,
     looked: Option<Instant>,
@@ -135,6 +144,7 @@ impl SockDiag {
             ledger: Ledger::default(),
             roster: Roster::default(),
             tracked: HashMap::new(),
+            recent: HashMap::new(),
             proc,
             all_namespaces,
             looked: None,
@@ -218,9 +228,7 @@ impl SockDiag {
                 .collect();
             open.retain(|socket| !ended.contains(&socket.id));
         } else {
-            let ids = open.iter().filter(|it| !it.is_remnant());
-            let ids = ids.map(|socket| socket.id).collect();
-            self.drain_late(index, &ids, &mut ends);
+            self.drain_late(index, &open, &mut ends);
         }
         Ok(Some(Listed {
             netns,
@@ -245,36 +253,54 @@ impl SockDiag {
         batch
     }
 
-    /// Hears the ends of sockets that are in no list any more.
-    fn drain_late(&mut self, index: usize, open: &HashSet<SocketId>, closed: &mut Vec<DiagSocket>) {
+    /// Hears the ends that are on their way: those of sockets that are in no list
+    /// any more, and those of the other ends of connections within this host.
+    fn drain_late(&mut self, index: usize, open: &[DiagSocket], ended: &mut Vec<DiagSocket>) {
         let Some(namespace) = self.namespaces.get(index) else {
             return;
         };
         let inode = namespace.netns.inode;
+        let open = || open.iter().filter(|socket| !socket.is_remnant());
+        let mut there: HashSet<SocketId> = open().map(|socket| socket.id).collect();
+        let mut ends: HashSet<Ends> = open().filter_map(DiagSocket::ends).collect();
+        there.extend(ended.iter().map(|socket| socket.id));
+        ends.extend(ended.iter().filter_map(DiagSocket::ends));
         let mut late: HashSet<SocketId> = self
             .tracked
             .iter()
             .filter(|(id, tracked)| {
                 tracked.netns.inode == inode
                     && tracked.seen + 1 == self.reading
-                    && !open.contains(id)
+                    && !there.contains(id)
             })
             .map(|(&id, _)| id)
             .collect();
-        for socket in closed.iter() {
-            late.remove(&socket.id);
-        }
+        let other_ends = |sockets: &[DiagSocket]| -> Vec<Ends> {
+            let within = |(local, remote): &Ends| local.ip() == remote.ip();
+            let moved = |it: &&DiagSocket| it.counters().is_some_and(|it| it.taken() > 0);
+            let ends = sockets.iter().filter(moved).filter_map(DiagSocket::ends);
+            let ends = ends.filter(within).map(|(local, remote)| (remote, local));
+            ends.collect()
+        };
+        let mut late_ends: HashSet<Ends> = other_ends(ended)
+            .into_iter()
+            .filter(|it| !ends.contains(it) && !self.recent.contains_key(&(inode, *it)))
+            .collect();
         let deadline = Instant::now() + LATE_CLOSING;
-        while !late.is_empty() {
+        while !late.is_empty() || !late_ends.is_empty() {
             let rest = deadline.saturating_duration_since(Instant::now());
             match self.namespaces.get(index).map(|it| &it.closings) {
                 Some(Ok(closings)) if !rest.is_zero() => closings.wait(rest),
                 _ => return,
             }
-            for socket in self.drain(index).sockets {
+            let more = self.drain(index).sockets;
+            ends.extend(more.iter().filter_map(DiagSocket::ends));
+            for socket in &more {
                 late.remove(&socket.id);
-                closed.push(socket);
             }
+            late_ends.extend(other_ends(&more));
+            late_ends.retain(|it| !ends.contains(it) && !self.recent.contains_key(&(inode, *it)));
+            ended.extend(more);
         }
     }
 
@@ -505,7 +531,12 @@ impl Measure for SockDiag {
             ends,
         } in listed
         {
-            let near = Surroundings::of(sockets.iter().chain(&ends));
+            let mut near = Surroundings::of(sockets.iter().chain(&ends));
+            for (&(inode, ends), &(sent, _)) in &self.recent {
+                if inode == netns.inode {
+                    near.remember(ends, sent);
+                }
+            }
             // Closed after they were listed: the end is later than the list.
             let mut seen: HashSet<SocketId> = ends.iter().map(|end| end.id).collect();
             for socket in sockets {
@@ -517,8 +548,17 @@ impl Measure for SockDiag {
             }
             for end in ends {
                 closed.extend(self.heard_end(&end, netns, &near));
+                if let Some(sent) = end.counters().and_then(|counters| counters.sent)
+                    && let Some(ends) = end.ends()
+                {
+                    let sent = (sent.once, self.reading);
+                    self.recent.insert((netns.inode, ends), sent);
+                }
             }
         }
+        let reading = self.reading;
+        self.recent
+            .retain(|_, (_, heard)| *heard + RECENT_READINGS > reading);
         self.settle_vanished(&mut open, &mut closed);
 
         let complete = self.hears_everything();
@@ -570,3 +610,6 @@ fn describe(socket: &DiagSocket, netns: Netns, direction: Option<Direction>) -> 
         accuracy: Accuracy::LowerBound,
     }
 }
+
+#[cfg(test)]
+mod live;

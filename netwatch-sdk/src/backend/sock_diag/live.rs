@@ -1,0 +1,418 @@
+//! Real connections on loopback, in network namespaces of their own, compared
+//! to the byte. They need root.
+
+use std::{
+    env,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::{self, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sched::{CloneFlags, unshare};
+
+use super::SockDiag;
+use crate::{
+    backend::Measure,
+    reading::{
+        Accuracy, Attribution, Direction, Payload, Pid, Process, Reading, Socket, SocketState,
+    },
+};
+
+const SENT: usize = 3_000_017;
+const ANSWERED: usize = 70_003;
+
+/// Moves the calling thread to a network namespace that has only loopback.
+fn own_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET)
+        .expect("these tests make network namespaces, which needs root (CAP_SYS_ADMIN)");
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .expect("these tests need the command ip (iproute2)");
+    assert!(up.success());
+}
+
+fn pair(address: &str) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(address).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (client, server)
+}
+
+/// Sends `count` bytes from one end, which the other end reads.
+fn send(from: &TcpStream, to: &TcpStream, count: usize) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut from = from;
+            from.write_all(&vec![7; count]).unwrap();
+        });
+        let mut to = to;
+        to.read_exact(&mut vec![0; count]).unwrap();
+    });
+}
+
+fn exchange(client: &TcpStream, server: &TcpStream) {
+    send(client, server, SENT);
+    send(server, client, ANSWERED);
+}
+
+fn payload(rx: usize, tx: usize) -> Payload {
+    Payload {
+        rx_bytes: rx as u64,
+        tx_bytes: tx as u64,
+    }
+}
+
+fn find(rows: &[Socket], local: SocketAddr, remote: SocketAddr) -> Option<&Socket> {
+    rows.iter().find(|row| {
+        row.local == local && row.remote == Some(remote) && row.state != SocketState::TimeWait
+    })
+}
+
+#[track_caller]
+fn open_row<'a>(reading: &'a Reading, socket: &TcpStream) -> &'a Socket {
+    let (local, remote) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+    find(&reading.open, local, remote).unwrap_or_else(|| panic!("no {local} in {reading:#?}"))
+}
+
+/// Reads until both rows are among the closed ones: the kernel says so a moment later.
+fn ends(diag: &mut SockDiag, client: SocketAddr, server: SocketAddr) -> (Socket, Socket, Reading) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let (mut near, mut far) = (None, None);
+    loop {
+        let reading = diag.read().unwrap();
+        near = near.or_else(|| find(&reading.closed, client, server).cloned());
+        far = far.or_else(|| find(&reading.closed, server, client).cloned());
+        match (near, far) {
+            (Some(near), Some(far)) => return (near, far, reading),
+            found => (near, far) = found,
+        }
+        assert!(Instant::now() < deadline, "{near:?} {far:?} {reading:#?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[track_caller]
+fn row(reading: &Reading, pid: u32) -> &Process {
+    let of = |row: &&Process| matches!(row.id, Attribution::Process(id) if id.pid == Pid(pid));
+    reading
+        .processes
+        .iter()
+        .find(of)
+        .unwrap_or_else(|| panic!("{:#?}", reading.processes))
+}
+
+#[track_caller]
+fn assert_exact(socket: &Socket, rx: usize, tx: usize) {
+    assert_eq!(socket.payload, Some(payload(rx, tx)), "{socket:#?}");
+    assert_eq!(socket.accuracy, Accuracy::Exact, "{socket:#?}");
+}
+
+fn open_connection(address: &str) {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let (client, server) = pair(address);
+    exchange(&client, &server);
+    let reading = diag.read().unwrap();
+    let near = open_row(&reading, &client);
+    assert_exact(near, ANSWERED, SENT);
+    assert_eq!(near.state, SocketState::Established);
+    assert_eq!(near.direction, Some(Direction::Outgoing));
+    assert_eq!(near.uid, Some(0));
+    assert!(near.rtt.unwrap().smoothed > Duration::ZERO);
+    assert!(near.rtt.unwrap().minimum.is_some());
+    assert_eq!(near.retransmits, Some(0));
+    let far = open_row(&reading, &server);
+    assert_exact(far, SENT, ANSWERED);
+    assert_eq!(far.direction, Some(Direction::Incoming));
+    let this = row(&reading, process::id());
+    assert_eq!(this.payload, payload(SENT + ANSWERED, SENT + ANSWERED));
+    assert_eq!(this.accuracy, Accuracy::Exact);
+    assert_eq!(near.owner_name.as_ref(), Some(&this.name));
+    assert!(diag.limits().is_empty(), "{:?}", diag.limits());
+}
+
+#[test]
+fn an_open_ipv4_connection_is_exact() {
+    open_connection("127.0.0.1:0");
+}
+
+#[test]
+fn an_open_ipv6_connection_is_exact() {
+    open_connection("[::1]:0");
+}
+
+#[test]
+fn bytes_that_were_not_read_yet_count_for_the_sender_only() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let (mut client, mut server) = pair("127.0.0.1:0");
+    client.write_all(&[1; 5000]).unwrap();
+    server.read_exact(&mut [0; 2000]).unwrap();
+    let reading = diag.read().unwrap();
+    assert_exact(open_row(&reading, &client), 0, 5000);
+    assert_exact(open_row(&reading, &server), 2000, 0);
+}
+
+#[test]
+fn bytes_that_wait_to_be_sent_count_for_the_sender() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let (mut client, server) = pair("127.0.0.1:0");
+    client.set_nonblocking(true).unwrap();
+    let mut accepted = 0;
+    while let Ok(count) = client.write(&[1; 100_000]) {
+        accepted += count;
+    }
+    thread::sleep(Duration::from_millis(50));
+    let reading = diag.read().unwrap();
+    assert_exact(open_row(&reading, &client), 0, accepted);
+    assert_exact(open_row(&reading, &server), 0, 0);
+}
+
+#[test]
+fn half_closed_connections_are_exact_before_and_after_the_end_was_read() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let (client, mut server) = pair("127.0.0.1:0");
+    exchange(&client, &server);
+    client.shutdown(Shutdown::Write).unwrap();
+    // An acknowledgement is late by 40 ms at most.
+    thread::sleep(Duration::from_millis(100));
+    let reading = diag.read().unwrap();
+    let near = open_row(&reading, &client);
+    assert_exact(near, ANSWERED, SENT);
+    assert_eq!(near.state, SocketState::FinWait2);
+    let far = open_row(&reading, &server);
+    assert_exact(far, SENT, ANSWERED);
+    assert_eq!(far.state, SocketState::CloseWait);
+    assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    let reading = diag.read().unwrap();
+    assert_exact(open_row(&reading, &server), SENT, ANSWERED);
+    send(&server, &client, 11);
+    let reading = diag.read().unwrap();
+    assert_exact(open_row(&reading, &server), SENT, ANSWERED + 11);
+    assert_exact(open_row(&reading, &client), ANSWERED + 11, SENT);
+}
+
+/// How two ends close.
+type Close = fn(TcpStream, TcpStream);
+
+const CLOSES: [(&str, Close); 4] = [
+    ("the client first", |client, mut server| {
+        drop(client);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    }),
+    ("the server first", |mut client, server| {
+        drop(server);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }),
+    (
+        "the client's sending side, then both",
+        |mut client, mut server| {
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(server.read(&mut [0]).unwrap(), 0);
+            drop(server);
+            assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        },
+    ),
+    ("both, and nobody reads the end", |client, server| {
+        drop(client);
+        drop(server);
+    }),
+];
+
+#[test]
+fn a_connection_that_lived_between_two_readings_is_exact_and_its_owner_unknown() {
+    own_namespace();
+    for (how, close) in CLOSES {
+        let mut diag = SockDiag::start(false).unwrap();
+        let (client, server) = pair("127.0.0.1:0");
+        exchange(&client, &server);
+        let (near, far) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+        close(client, server);
+        let (near, far, reading) = ends(&mut diag, near, far);
+        println!("{how}");
+        assert_exact(&near, ANSWERED, SENT);
+        assert_exact(&far, SENT, ANSWERED);
+        assert_eq!((near.owner, far.owner), (None, None));
+        let unknown = (reading.processes.iter()).find(|row| row.id == Attribution::Unknown);
+        let all = payload(SENT + ANSWERED, SENT + ANSWERED);
+        assert_eq!(unknown.unwrap().payload, all);
+        assert_eq!(reading.lost.unattributed_bytes, all.rx_bytes + all.tx_bytes);
+    }
+}
+
+#[test]
+fn a_connection_that_closes_after_it_was_seen_is_exact_for_its_owner() {
+    own_namespace();
+    for (how, close) in CLOSES {
+        let mut diag = SockDiag::start(false).unwrap();
+        let (client, server) = pair("127.0.0.1:0");
+        send(&client, &server, 1234);
+        diag.read().unwrap();
+        exchange(&client, &server);
+        let (near, far) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+        close(client, server);
+        let (near, far, reading) = ends(&mut diag, near, far);
+        println!("{how}");
+        assert_exact(&near, ANSWERED, SENT + 1234);
+        assert_exact(&far, SENT + 1234, ANSWERED);
+        let this = row(&reading, process::id());
+        let all = SENT + ANSWERED + 1234;
+        assert_eq!(this.payload, payload(all, all));
+        assert_eq!(this.accuracy, Accuracy::Exact, "{:?}", reading.lost);
+        assert_eq!(near.owner_name.as_ref(), Some(&this.name));
+    }
+}
+
+#[test]
+fn bytes_moved_before_the_start_are_the_sockets_and_not_the_processes() {
+    own_namespace();
+    let (client, server) = pair("127.0.0.1:0");
+    send(&client, &server, 1000);
+    let mut diag = SockDiag::start(false).unwrap();
+    send(&client, &server, 234);
+    let reading = diag.read().unwrap();
+    assert_exact(open_row(&reading, &client), 0, 1234);
+    assert_eq!(row(&reading, process::id()).payload, payload(234, 234));
+}
+
+#[test]
+fn a_thousand_short_connections_are_exact() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for _ in 0..1000 {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        send(&client, &server, 501);
+        send(&server, &client, 77);
+        drop(client);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut rows = 0;
+    loop {
+        let reading = diag.read().unwrap();
+        rows += reading
+            .closed
+            .iter()
+            .filter(|row| row.remote.is_some())
+            .count();
+        assert!(
+            reading
+                .closed
+                .iter()
+                .all(|row| row.accuracy == Accuracy::Exact)
+        );
+        if rows == 2000 {
+            let mut sum = Payload::default();
+            for row in &reading.processes {
+                sum.rx_bytes += row.payload.rx_bytes;
+                sum.tx_bytes += row.payload.tx_bytes;
+            }
+            assert_eq!(sum, payload(578_000, 578_000));
+            return;
+        }
+        assert!(Instant::now() < deadline, "{rows}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_udp_socket_is_listed_with_its_owner_and_without_bytes() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect("127.0.0.1:9").unwrap();
+    let reading = diag.read().unwrap();
+    let local = socket.local_addr().unwrap();
+    let listed = find(&reading.open, local, "127.0.0.1:9".parse().unwrap()).unwrap();
+    assert_eq!(listed.payload, None);
+    assert_eq!(listed.owner.unwrap().pid, Pid(process::id()));
+    assert_eq!(row(&reading, process::id()).accuracy, Accuracy::LowerBound);
+}
+
+const CHILD_ADDRESS: &str = "NETWATCH_TEST_ADDRESS";
+
+/// The other process of the test below; on its own it does nothing.
+#[test]
+fn child() {
+    let Ok(address) = env::var(CHILD_ADDRESS) else {
+        return;
+    };
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(&vec![1; SENT]).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+}
+
+#[test]
+fn each_process_gets_its_own_bytes_and_keeps_them_when_it_has_exited() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "backend::sock_diag::live::child"])
+        .env(CHILD_ADDRESS, listener.local_addr().unwrap().to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut server, far) = listener.accept().unwrap();
+    server.read_exact(&mut vec![0; SENT]).unwrap();
+    let reading = diag.read().unwrap();
+    assert_eq!(row(&reading, child.id()).payload, payload(0, SENT));
+    assert!(row(&reading, child.id()).alive);
+    let near = server.local_addr().unwrap();
+    server.write_all(&vec![2; ANSWERED]).unwrap();
+    drop(server);
+    assert!(child.wait().unwrap().success());
+    let (_, _, reading) = ends(&mut diag, far, near);
+    let theirs = row(&reading, child.id());
+    assert_eq!(theirs.payload, payload(ANSWERED, SENT));
+    assert_eq!((theirs.accuracy, theirs.alive), (Accuracy::Exact, false));
+    let ours = row(&reading, process::id());
+    assert_eq!(ours.payload, payload(SENT, ANSWERED));
+}
+
+#[test]
+fn sockets_of_other_network_namespaces_are_read_too() {
+    let mut elsewhere = Command::new("unshare")
+        .args(["--net", "sh", "-c"])
+        .arg("ip link set lo up && ip addr show lo && exec sleep 30")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this test needs the command unshare (util-linux)");
+    let mut up = [0];
+    elsewhere
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut up)
+        .unwrap();
+    let mut diag = SockDiag::start(true).unwrap();
+    let inside = thread::spawn({
+        let path = format!("/proc/{}/ns/net", elsewhere.id());
+        move || {
+            let file = std::fs::File::open(path).unwrap();
+            nix::sched::setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            let pair = pair("127.0.0.1:0");
+            exchange(&pair.0, &pair.1);
+            pair
+        }
+    });
+    let (client, server) = inside.join().unwrap();
+    let reading = diag.read().unwrap();
+    elsewhere.kill().unwrap();
+    elsewhere.wait().unwrap();
+    let row = open_row(&reading, &client);
+    assert_exact(row, ANSWERED, SENT);
+    assert_exact(open_row(&reading, &server), SENT, ANSWERED);
+    let own = std::fs::metadata("/proc/thread-self/ns/net").unwrap();
+    let own = std::os::unix::fs::MetadataExt::ino(&own);
+    assert_ne!(u64::from(row.netns.unwrap().inode), own);
+    assert!(row.netns.unwrap().cookie.is_some());
+}
