@@ -11,10 +11,14 @@
 
 #[cfg(target_os = "linux")]
 mod ledger;
+#[cfg(all(test, target_os = "linux"))]
+mod loopback;
 #[cfg(target_os = "linux")]
 mod roster;
 #[cfg(target_os = "linux")]
 pub(crate) mod sock_diag;
+#[cfg(target_os = "linux")]
+pub(crate) mod ss;
 #[cfg(target_os = "linux")]
 mod tcp_counters;
 

@@ -10,72 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::CloneFlags;
 
 use super::SockDiag;
 use crate::{
-    backend::Measure,
-    reading::{
-        Accuracy, Attribution, Direction, Payload, Pid, Process, Reading, Socket, SocketState,
+    backend::{
+        Measure,
+        loopback::{
+            ANSWERED, SENT, assert_exact, exchange, find, open_row, own_namespace, pair, payload,
+            row, send,
+        },
     },
+    reading::{Accuracy, Attribution, Direction, Payload, Pid, Reading, Socket, SocketState},
 };
-
-const SENT: usize = 3_000_017;
-const ANSWERED: usize = 70_003;
-
-/// Moves the calling thread to a network namespace that has only loopback.
-fn own_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET)
-        .expect("these tests make network namespaces, which needs root (CAP_SYS_ADMIN)");
-    let up = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
-        .status()
-        .expect("these tests need the command ip (iproute2)");
-    assert!(up.success());
-}
-
-fn pair(address: &str) -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind(address).unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (server, _) = listener.accept().unwrap();
-    (client, server)
-}
-
-/// Sends `count` bytes from one end, which the other end reads.
-fn send(from: &TcpStream, to: &TcpStream, count: usize) {
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut from = from;
-            from.write_all(&vec![7; count]).unwrap();
-        });
-        let mut to = to;
-        to.read_exact(&mut vec![0; count]).unwrap();
-    });
-}
-
-fn exchange(client: &TcpStream, server: &TcpStream) {
-    send(client, server, SENT);
-    send(server, client, ANSWERED);
-}
-
-fn payload(rx: usize, tx: usize) -> Payload {
-    Payload {
-        rx_bytes: rx as u64,
-        tx_bytes: tx as u64,
-    }
-}
-
-fn find(rows: &[Socket], local: SocketAddr, remote: SocketAddr) -> Option<&Socket> {
-    rows.iter().find(|row| {
-        row.local == local && row.remote == Some(remote) && row.state != SocketState::TimeWait
-    })
-}
-
-#[track_caller]
-fn open_row<'a>(reading: &'a Reading, socket: &TcpStream) -> &'a Socket {
-    let (local, remote) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
-    find(&reading.open, local, remote).unwrap_or_else(|| panic!("no {local} in {reading:#?}"))
-}
 
 /// Reads until both rows are among the closed ones: the kernel says so a moment later.
 fn ends(diag: &mut SockDiag, client: SocketAddr, server: SocketAddr) -> (Socket, Socket, Reading) {
@@ -92,22 +39,6 @@ fn ends(diag: &mut SockDiag, client: SocketAddr, server: SocketAddr) -> (Socket,
         assert!(Instant::now() < deadline, "{near:?} {far:?} {reading:#?}");
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-#[track_caller]
-fn row(reading: &Reading, pid: u32) -> &Process {
-    let of = |row: &&Process| matches!(row.id, Attribution::Process(id) if id.pid == Pid(pid));
-    reading
-        .processes
-        .iter()
-        .find(of)
-        .unwrap_or_else(|| panic!("{:#?}", reading.processes))
-}
-
-#[track_caller]
-fn assert_exact(socket: &Socket, rx: usize, tx: usize) {
-    assert_eq!(socket.payload, Some(payload(rx, tx)), "{socket:#?}");
-    assert_eq!(socket.accuracy, Accuracy::Exact, "{socket:#?}");
 }
 
 fn open_connection(address: &str) {
