@@ -9,6 +9,7 @@
 //! `ledger.rs`, `roster.rs` and `tcp_counters.rs` are what those that see sockets
 //! and not calls share.
 
+pub(crate) mod estimate;
 #[cfg(target_os = "linux")]
 mod ledger;
 #[cfg(all(test, target_os = "linux"))]
