@@ -7,8 +7,11 @@
 //! - **received** = `bytes_received` − receive queue: what receive calls took
 //!   out. A FIN is counted in both while it waits in the queue, and in
 //!   `bytes_received` alone once the reader has reached the end.
-//! - **sent** = `bytes_sent` − `bytes_retrans` + not yet sent: what send calls
-//!   put in (Linux 4.19). A FIN is counted only while it waits to be sent.
+//! - **sent**: what send calls put in, which is `bytes_acked` + send queue, less the
+//!   SYN of the side that connected and less a FIN. Where both ends of that range
+//!   move during the reading, `bytes_sent` − `bytes_retrans` + not yet sent (4.19)
+//!   is the limit: it is consistent in itself, but counts a segment twice that the
+//!   queue of this host's own interface refused.
 //! - Before 4.19: `bytes_acked` less the SYN of the side that connected and less
 //!   an acknowledged FIN; bytes on their way are missing until acknowledged.
 //!
@@ -26,6 +29,8 @@ pub(crate) struct TcpCounters {
     pub(crate) bytes_received: u64,
     /// Sequence numbers acknowledged by the peer (4.1).
     pub(crate) bytes_acked: u64,
+    /// Sequence numbers that were put in and not acknowledged, a FIN included.
+    pub(crate) send_queue: u64,
     /// `None` where the source is older than Linux 4.19 or iproute2 5.
     pub(crate) sent: Option<Sent>,
 }
@@ -62,7 +67,7 @@ impl TcpCounters {
     pub(crate) fn measure(&self, fin: Fin, direction: Option<Direction>) -> Measured {
         let (rx_bytes, rx_exact) = self.received(fin);
         let (tx_bytes, tx_exact) = match self.sent {
-            Some(sent) => self.accepted(sent),
+            Some(sent) => self.accepted(sent, direction),
             None => self.acknowledged(direction),
         };
         Measured {
@@ -144,20 +149,33 @@ impl TcpCounters {
         }
     }
 
-    fn accepted(&self, sent: Sent) -> (u64, bool) {
-        let fin_queued = match self.state {
-            SocketState::FinWait1 | SocketState::Closing | SocketState::LastAck => true,
+    fn accepted(&self, sent: Sent, direction: Option<Direction>) -> (u64, bool) {
+        let (fin, fin_waits) = match self.state {
+            SocketState::FinWait1 | SocketState::Closing | SocketState::LastAck => {
+                (1, u64::from(sent.waiting > 0))
+            }
+            SocketState::FinWait2 | SocketState::TimeWait => (1, 0),
             // Aborted: whether a FIN waited behind the data is not known.
-            SocketState::Closed => sent.waiting > 0,
-            _ => false,
+            SocketState::Closed => (0, u64::from(sent.waiting > 0)),
+            _ => (0, 0),
         };
-        let fin_waits = u64::from(fin_queued && sent.waiting > 0);
-        let exact = !(fin_waits > 0 && self.state == SocketState::Closed);
-        (
-            sent.once
-                .saturating_add(sent.waiting.saturating_sub(fin_waits)),
-            exact,
-        )
+        let transmitted = sent
+            .once
+            .saturating_add(sent.waiting.saturating_sub(fin_waits));
+        let with_syn = self
+            .bytes_acked
+            .saturating_add(self.send_queue)
+            .saturating_sub(fin);
+        let closed = self.state == SocketState::Closed;
+        match direction {
+            Some(Direction::Incoming) if !closed => (transmitted.min(with_syn), true),
+            Some(Direction::Outgoing) if !closed => {
+                (transmitted.min(with_syn.saturating_sub(1)), true)
+            }
+            _ if transmitted <= with_syn => (transmitted, !(closed && fin_waits > 0)),
+            // A SYN, and a FIN once closed, may be among these.
+            _ => (with_syn.saturating_sub(1 + u64::from(closed)), false),
+        }
     }
 
     fn acknowledged(&self, direction: Option<Direction>) -> (u64, bool) {
@@ -184,6 +202,7 @@ mod tests {
             receive_queue: 0,
             bytes_received: 0,
             bytes_acked: 0,
+            send_queue: 0,
             sent: Some(Sent {
                 once: 0,
                 waiting: 0,
@@ -226,6 +245,7 @@ mod tests {
     #[test]
     fn bytes_waiting_to_be_sent_count_and_a_waiting_fin_does_not() {
         let mut socket = counters(SocketState::FinWait1);
+        socket.send_queue = 101;
         socket.sent = Some(Sent {
             once: 10,
             waiting: 91,
@@ -234,6 +254,41 @@ mod tests {
         assert_eq!(socket.measure(Fin::Unknown, None), exact(0, 100));
         socket.state = SocketState::Established;
         assert_eq!(socket.measure(Fin::Unknown, None), exact(0, 101));
+    }
+
+    #[test]
+    fn a_segment_that_the_interface_refused_and_that_was_sent_again_counts_once() {
+        let mut socket = TcpCounters {
+            bytes_acked: 1001,
+            ..counters(SocketState::Established)
+        };
+        socket.sent = Some(Sent {
+            once: 1500,
+            waiting: 0,
+            all_acked: true,
+        });
+        let outgoing = socket.measure(Fin::Unknown, Some(Direction::Outgoing));
+        assert_eq!(outgoing, exact(0, 1000));
+        socket.state = SocketState::Closed;
+        let closed = socket.measure(Fin::Unknown, None);
+        assert_eq!(closed.payload.tx_bytes, 999);
+        assert_eq!(closed.accuracy, Accuracy::LowerBound);
+    }
+
+    #[test]
+    fn acknowledgements_that_arrive_during_the_reading_do_not_count_twice() {
+        let mut socket = TcpCounters {
+            bytes_acked: 801,
+            send_queue: 1000,
+            ..counters(SocketState::Established)
+        };
+        socket.sent = Some(Sent {
+            once: 1000,
+            waiting: 0,
+            all_acked: false,
+        });
+        let measured = socket.measure(Fin::Unknown, Some(Direction::Outgoing));
+        assert_eq!(measured, exact(0, 1000));
     }
 
     #[test]
@@ -286,7 +341,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_counters_make_it_panic_or_exceed_what_arrived(
-            state in 0u8..20, receive_queue: u32, bytes_received: u64, bytes_acked: u64,
+            state in 0u8..20, receive_queue: u32, send_queue: u32, bytes_received: u64, bytes_acked: u64,
             sent in proptest::option::of((0u64.., 0u64.., proptest::bool::ANY)),
         ) {
             let socket = TcpCounters {
@@ -294,6 +349,7 @@ mod tests {
                 receive_queue: receive_queue.into(),
                 bytes_received,
                 bytes_acked,
+                send_queue: send_queue.into(),
                 sent: sent.map(|(once, waiting, all_acked)| Sent { once, waiting, all_acked }),
             };
             for fin in [Fin::Taken, Fin::NotTaken, Fin::Unknown] {

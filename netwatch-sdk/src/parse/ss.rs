@@ -29,6 +29,7 @@ pub(crate) struct SsSocket {
     pub(crate) protocol: Protocol,
     pub(crate) state: SocketState,
     pub(crate) receive_queue: u64,
+    pub(crate) send_queue: u64,
     pub(crate) local: SsEnd,
     /// `None` when it is not connected.
     pub(crate) remote: Option<SsEnd>,
@@ -193,7 +194,7 @@ fn parse_row(
         glued
     };
     let receive_queue = receive_queue.parse().ok()?;
-    let _send_queue: u64 = fields.next()?.parse().ok()?;
+    let send_queue = fields.next()?.parse().ok()?;
     let local = fields.next()?;
     let remote = fields.next()?;
     let mut holders = Vec::new();
@@ -219,6 +220,7 @@ fn parse_row(
         protocol,
         state,
         receive_queue,
+        send_queue,
         local,
         remote: (!remote.address.is_unspecified() || remote.port != 0).then_some(remote),
         holders,

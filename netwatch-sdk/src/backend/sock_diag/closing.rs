@@ -127,6 +127,7 @@ mod tests {
             uid: 0,
             cgroup_id: None,
             receive_queue: 0,
+            send_queue: 0,
             info: Some(TcpInfo {
                 unacked: 0,
                 rtt: None,
@@ -146,6 +147,7 @@ mod tests {
             receive_queue: 0,
             bytes_received,
             bytes_acked,
+            send_queue: 0,
             sent: Some(Sent {
                 once: 0,
                 waiting: 0,

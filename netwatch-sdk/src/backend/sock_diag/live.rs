@@ -347,3 +347,196 @@ fn sockets_of_other_network_namespaces_are_read_too() {
     assert_ne!(u64::from(row.netns.unwrap().inode), own);
     assert!(row.netns.unwrap().cookie.is_some());
 }
+
+#[test]
+fn without_room_for_all_ends_the_overrun_is_reported_and_nothing_claims_to_be_exact() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let (client, server) = pair("127.0.0.1:0");
+    send(&client, &server, 1234);
+    diag.read().unwrap();
+    diag.namespaces[0].closings.as_ref().unwrap().shrink();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for _ in 0..200 {
+        drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        drop(listener.accept().unwrap());
+    }
+    let (near, far) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+    drop((client, server));
+    // The kernel tells from a work queue.
+    thread::sleep(Duration::from_millis(100));
+    let closed = loop {
+        let reading = diag.read().unwrap();
+        if let Some(row) = find(&reading.closed, near, far) {
+            assert_eq!(reading.processes[0].accuracy, Accuracy::LowerBound);
+            assert!(reading.lost.unreadable > 0);
+            break row.clone();
+        }
+    };
+    assert_eq!(closed.payload, Some(payload(0, 1234)));
+    assert_eq!(closed.accuracy, Accuracy::LowerBound);
+    assert!(
+        diag.limits()
+            .iter()
+            .any(|it| it.contains("more sockets closed"))
+    );
+}
+
+#[test]
+fn counters_that_the_kernel_cleared_at_the_end_leave_the_last_figures_as_a_lower_bound() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let (client, server) = pair("127.0.0.1:0");
+    exchange(&client, &server);
+    diag.read().unwrap();
+    let none = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &none).unwrap();
+    let (near, far) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+    drop(client);
+    drop(server);
+    let (near, _, reading) = ends(&mut diag, near, far);
+    assert_eq!(near.payload, Some(payload(ANSWERED, SENT)));
+    assert_eq!(near.accuracy, Accuracy::LowerBound);
+    let all = payload(SENT + ANSWERED, SENT + ANSWERED);
+    assert_eq!(row(&reading, process::id()).payload, all);
+}
+
+#[test]
+fn segments_that_were_lost_and_sent_again_count_once() {
+    own_namespace();
+    // Room for two segments: what does not fit is dropped.
+    let lossy = Command::new("tc")
+        .args("qdisc add dev lo root tbf rate 400mbit burst 70kb limit 140kb".split(' '))
+        .status()
+        .expect("this test needs the command tc (iproute2)");
+    assert!(lossy.success(), "this test needs the module sch_tbf");
+    let mut diag = SockDiag::start(false).unwrap();
+    let (client, server) = pair("127.0.0.1:0");
+    // Who connected is known before anything is lost.
+    diag.read().unwrap();
+    for _ in 0..20 {
+        send(&client, &server, 500_001);
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let reading = diag.read().unwrap();
+        let near = open_row(&reading, &client);
+        assert_exact(near, 0, 20 * 500_001);
+        assert_exact(open_row(&reading, &server), 20 * 500_001, 0);
+        if near.retransmits > Some(0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nothing was lost");
+        send(&client, &server, 0);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+const CHILD_USER: &str = "NETWATCH_TEST_USER";
+
+/// Run as another user by the test below; on its own it does nothing.
+#[test]
+fn child_without_privileges() {
+    if env::var_os(CHILD_USER).is_none() {
+        return;
+    }
+    let mut diag = SockDiag::start(true).unwrap();
+    let (client, server) = pair("127.0.0.1:0");
+    exchange(&client, &server);
+    let reading = diag.read().unwrap();
+    assert_exact(open_row(&reading, &client), ANSWERED, SENT);
+    let this = payload(SENT + ANSWERED, SENT + ANSWERED);
+    assert_eq!(row(&reading, process::id()).payload, this);
+    let (near, far) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+    drop((client, server));
+    let (near, far, reading) = ends(&mut diag, near, far);
+    assert_exact(&near, ANSWERED, SENT);
+    assert_exact(&far, SENT, ANSWERED);
+    assert_eq!(row(&reading, process::id()).payload, this);
+    let limits = diag.limits();
+    assert!(
+        limits
+            .iter()
+            .any(|it| it.contains("processes of other users")),
+        "{limits:?}"
+    );
+    println!("{limits:#?}");
+}
+
+#[test]
+fn an_unprivileged_user_gets_the_exact_figures_of_its_own_processes() {
+    own_namespace();
+    // The test program is in a folder that other users may not enter.
+    let folder = tempfile::Builder::new()
+        .prefix("netwatch")
+        .tempdir()
+        .unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let program = folder.path().join("child");
+    std::fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    let output = Command::new("setpriv")
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+        ])
+        .arg(program)
+        .args(["--exact", "--nocapture"])
+        .arg("backend::sock_diag::live::child_without_privileges")
+        .env(CHILD_USER, "1")
+        .current_dir("/")
+        .output()
+        .expect("this test needs the command setpriv (util-linux)");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    println!("{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success());
+}
+
+/// Prints how long readings of many sockets take; run by hand, with `--release`.
+#[test]
+#[ignore = "a measurement"]
+fn measure_ten_thousand_sockets() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets: Vec<_> = (0..5000)
+        .map(|_| {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (client, listener.accept().unwrap().0)
+        })
+        .collect();
+    for name in ["first, with owners", "next", "next", "next"] {
+        let begin = Instant::now();
+        let reading = diag.read().unwrap();
+        println!(
+            "sock_diag, {name}: {:?} {}",
+            begin.elapsed(),
+            reading.open.len()
+        );
+    }
+    let begin = Instant::now();
+    let batch = diag.namespaces[0].lister.list().unwrap();
+    println!(
+        "the list alone: {:?} {}",
+        begin.elapsed(),
+        batch.sockets.len()
+    );
+    for arguments in ["-tunapieOH", "-tunapi"] {
+        for _ in 0..3 {
+            let begin = Instant::now();
+            let output = Command::new("ss").arg(arguments).output().unwrap();
+            let ran = begin.elapsed();
+            let parsed = crate::parse::ss::parse_ss(&output.stdout).sockets.len();
+            println!(
+                "ss {arguments}: {ran:?}, parsed {:?} {parsed}",
+                begin.elapsed() - ran
+            );
+        }
+    }
+    drop(sockets);
+}

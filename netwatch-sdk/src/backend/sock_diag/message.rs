@@ -33,6 +33,7 @@ pub(crate) struct DiagSocket {
     pub(crate) uid: u32,
     pub(crate) cgroup_id: Option<u64>,
     pub(crate) receive_queue: u32,
+    pub(crate) send_queue: u32,
     /// `None` but for TCP, and for what is left of a TCP socket in `TIME_WAIT`.
     pub(crate) info: Option<TcpInfo>,
 }
@@ -83,6 +84,7 @@ impl DiagSocket {
             uid: header.uid,
             cgroup_id: cgroup_id.filter(|&cgroup| cgroup != 0),
             receive_queue: header.recv_queue,
+            send_queue: header.send_queue,
             info: info.filter(|_| protocol == Protocol::Tcp),
         })
     }
@@ -120,6 +122,7 @@ impl DiagSocket {
             receive_queue: self.receive_queue.into(),
             bytes_received: info.bytes_received?,
             bytes_acked: info.bytes_acked?,
+            send_queue: self.send_queue.into(),
             sent,
         })
     }

@@ -179,6 +179,14 @@ impl Closings {
     }
 }
 
+#[cfg(test)]
+impl Closings {
+    /// Leaves room for a few ends only.
+    pub(crate) fn shrink(&self) {
+        setsockopt(&self.socket, sockopt::RcvBuf, &2048).unwrap();
+    }
+}
+
 fn refused(what: String, cause: io::Error) -> Error {
     match cause.raw_os_error() {
         // What the kernel says when no module answers for the protocol.

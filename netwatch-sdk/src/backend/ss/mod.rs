@@ -361,6 +361,7 @@ fn counters(socket: &SsSocket, prints_sent: bool) -> Option<TcpCounters> {
         receive_queue: socket.receive_queue,
         bytes_received: tcp.bytes_received,
         bytes_acked: tcp.bytes_acked,
+        send_queue: socket.send_queue,
         sent: sent.map(|once| Sent {
             once,
             waiting: tcp.notsent,
