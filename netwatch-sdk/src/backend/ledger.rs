@@ -17,14 +17,15 @@
 //! - Figures that go back count nothing until they pass where they were, unless
 //!   the socket was started anew ([`Ledger::restart`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
+use super::id_hash::IdMap;
 use crate::reading::{Attribution, Payload, ProcessId, SocketId};
 
 /// What is known of every socket and every owner.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    accounts: HashMap<SocketId, Account>,
+    accounts: IdMap<SocketId, Account>,
     totals: BTreeMap<Attribution, Payload>,
     guesses: HashSet<ProcessId>,
     counted: Payload,
@@ -88,7 +89,7 @@ impl Ledger {
         since: Since,
         holder: Holder<'_>,
     ) -> Account {
-        let mut account = self.accounts.remove(&id).unwrap_or_else(|| Account {
+        let account = self.accounts.entry(id).or_insert_with(|| Account {
             counted_to: match since {
                 Since::Birth => Payload::default(),
                 Since::Now => now,
@@ -119,8 +120,7 @@ impl Ledger {
                 add(&mut self.waiting, moved);
             }
         }
-        self.accounts.insert(id, account);
-        account
+        *account
     }
 
     /// Counts what a socket moved until it closed, and forgets the socket.

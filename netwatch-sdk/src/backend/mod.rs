@@ -11,6 +11,8 @@
 
 pub(crate) mod estimate;
 #[cfg(target_os = "linux")]
+pub(crate) mod id_hash;
+#[cfg(target_os = "linux")]
 mod ledger;
 #[cfg(all(test, target_os = "linux"))]
 mod loopback;

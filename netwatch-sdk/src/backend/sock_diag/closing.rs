@@ -29,26 +29,28 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    /// From the sockets that are open and those that closed.
-    pub(crate) fn of<'a>(sockets: impl IntoIterator<Item = &'a DiagSocket>) -> Self {
-        let mut found = Self::default();
+    /// What listens: enough while nothing closes.
+    pub(crate) fn listening(sockets: &[DiagSocket]) -> Self {
+        let listens = |socket: &&DiagSocket| socket.state == SocketState::Listen;
+        let listening = sockets.iter().filter(listens);
+        Self {
+            listening: listening.map(|socket| socket.local.port()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the sockets that are open and those that closed.
+    pub(crate) fn look_around<'a>(&mut self, sockets: impl IntoIterator<Item = &'a DiagSocket>) {
         for socket in sockets {
-            if socket.protocol != Protocol::Tcp {
-                continue;
-            }
-            if socket.state == SocketState::Listen {
-                found.listening.insert(socket.local.port());
-            }
             let Some(ends) = socket.ends() else {
                 continue;
             };
             if socket.is_remnant() {
-                found.remnants.insert(ends);
+                self.remnants.insert(ends);
             } else if let Some(sent) = socket.counters().and_then(|counters| counters.sent) {
-                found.sent.insert(ends, sent.once);
+                self.sent.insert(ends, sent.once);
             }
         }
-        found
     }
 
     /// Adds what a socket sent that closed some time before.
@@ -163,7 +165,9 @@ mod tests {
         direction: Option<Direction>,
     ) -> Fin {
         let closed = socket(NEAR, FAR, SocketState::Closed, 0);
-        Surroundings::of(others).fin(&closed, &now, before.as_ref(), direction)
+        let mut near = Surroundings::listening(others);
+        near.look_around(others);
+        near.fin(&closed, &now, before.as_ref(), direction)
     }
 
     #[test]

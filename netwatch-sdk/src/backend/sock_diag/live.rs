@@ -54,7 +54,7 @@ fn open_connection(address: &str) {
     assert_eq!(near.uid, Some(0));
     assert!(near.rtt.unwrap().smoothed > Duration::ZERO);
     assert!(near.rtt.unwrap().minimum.is_some());
-    assert_eq!(near.retransmits, Some(0));
+    assert!(near.retransmits.is_some());
     let far = open_row(&reading, &server);
     assert_exact(far, SENT, ANSWERED);
     assert_eq!(far.direction, Some(Direction::Incoming));
@@ -510,33 +510,37 @@ fn measure_ten_thousand_sockets() {
             (client, listener.accept().unwrap().0)
         })
         .collect();
-    for name in ["first, with owners", "next", "next", "next"] {
-        let begin = Instant::now();
-        let reading = diag.read().unwrap();
-        println!(
-            "sock_diag, {name}: {:?} {}",
-            begin.elapsed(),
-            reading.open.len()
-        );
-    }
-    let begin = Instant::now();
-    let batch = diag.namespaces[0].lister.list().unwrap();
-    println!(
-        "the list alone: {:?} {}",
-        begin.elapsed(),
-        batch.sockets.len()
-    );
-    for arguments in ["-tunapieOH", "-tunapi"] {
-        for _ in 0..3 {
-            let begin = Instant::now();
-            let output = Command::new("ss").arg(arguments).output().unwrap();
-            let ran = begin.elapsed();
-            let parsed = crate::parse::ss::parse_ss(&output.stdout).sockets.len();
-            println!(
-                "ss {arguments}: {ran:?}, parsed {:?} {parsed}",
-                begin.elapsed() - ran
-            );
+    let cpu = || {
+        let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+        Duration::from(clock.now().unwrap())
+    };
+    let mut first = None;
+    let mut times = Vec::new();
+    let mut lists = Vec::new();
+    let mut tools = Vec::new();
+    for _ in 0..15 {
+        let (begin, busy) = (Instant::now(), cpu());
+        assert!(diag.read().unwrap().open.len() > 10_000);
+        let time = (begin.elapsed(), cpu() - busy);
+        match first {
+            None => first = Some(time),
+            Some(_) => times.push(time),
         }
+        let (begin, busy) = (Instant::now(), cpu());
+        diag.namespaces[0].lister.list().unwrap();
+        lists.push((begin.elapsed(), cpu() - busy));
+        let begin = Instant::now();
+        let output = Command::new("ss").arg("-tunapi").output().unwrap();
+        let ran = begin.elapsed();
+        assert!(crate::parse::ss::parse_ss(&output.stdout).sockets.len() > 10_000);
+        tools.push((begin.elapsed(), ran));
     }
+    println!("first reading, with owners (wall, CPU): {first:?}");
+    println!(
+        "a reading, best of 14 (wall, CPU): {:?}",
+        times.iter().min()
+    );
+    println!("its lists (wall, CPU): {:?}", lists.iter().min());
+    println!("ss -tunapi (run and parsed, run): {:?}", tools.iter().min());
     drop(sockets);
 }

@@ -52,6 +52,7 @@ use self::{
 };
 use super::{
     Measure,
+    id_hash::{IdMap, IdSet},
     ledger::{Holder, Ledger, Since},
     roster::Roster,
     tcp_counters::{Fin, Measured, TcpCounters},
@@ -84,7 +85,7 @@ pub(crate) struct SockDiag {
     owners: Owners,
     ledger: Ledger,
     roster: Roster,
-    tracked: HashMap<SocketId, Tracked>,
+    tracked: IdMap<SocketId, Tracked>,
     /// What sockets sent that closed in the last readings, and in which.
     recent: HashMap<(u32, Ends), (u64, u64)>,
     proc: PathBuf,
@@ -143,7 +144,7 @@ impl SockDiag {
             owners: Owners::new(&proc),
             ledger: Ledger::default(),
             roster: Roster::default(),
-            tracked: HashMap::new(),
+            tracked: IdMap::default(),
             recent: HashMap::new(),
             proc,
             all_namespaces,
@@ -221,7 +222,7 @@ impl SockDiag {
         self.unreadable += unreadable;
         if fresh {
             // What has closed by now moved its bytes before the start.
-            let ended: HashSet<SocketId> = ends
+            let ended: IdSet<SocketId> = ends
                 .drain(..)
                 .chain(self.drain(index).sockets)
                 .map(|end| end.id)
@@ -261,31 +262,25 @@ impl SockDiag {
         };
         let inode = namespace.netns.inode;
         let open = || open.iter().filter(|socket| !socket.is_remnant());
-        let mut there: HashSet<SocketId> = open().map(|socket| socket.id).collect();
-        let mut ends: HashSet<Ends> = open().filter_map(DiagSocket::ends).collect();
-        there.extend(ended.iter().map(|socket| socket.id));
-        ends.extend(ended.iter().filter_map(DiagSocket::ends));
-        let mut late: HashSet<SocketId> = self
+        let mut there = IdSet::with_capacity_and_hasher(self.tracked.len(), Default::default());
+        there.extend(open().chain(ended.iter()).map(|socket| socket.id));
+        let mut late: IdSet<SocketId> = self
             .tracked
             .iter()
             .filter(|(id, tracked)| {
-                tracked.netns.inode == inode
-                    && tracked.seen + 1 == self.reading
+                tracked.seen + 1 == self.reading
+                    && tracked.netns.inode == inode
                     && !there.contains(id)
             })
             .map(|(&id, _)| id)
             .collect();
-        let other_ends = |sockets: &[DiagSocket]| -> Vec<Ends> {
-            let within = |(local, remote): &Ends| local.ip() == remote.ip();
-            let moved = |it: &&DiagSocket| it.counters().is_some_and(|it| it.taken() > 0);
-            let ends = sockets.iter().filter(moved).filter_map(DiagSocket::ends);
-            let ends = ends.filter(within).map(|(local, remote)| (remote, local));
-            ends.collect()
-        };
-        let mut late_ends: HashSet<Ends> = other_ends(ended)
-            .into_iter()
-            .filter(|it| !ends.contains(it) && !self.recent.contains_key(&(inode, *it)))
-            .collect();
+        let mut late_ends = other_ends(ended);
+        if late.is_empty() && late_ends.is_empty() {
+            return;
+        }
+        let mut ends: HashSet<Ends> = open().filter_map(DiagSocket::ends).collect();
+        ends.extend(ended.iter().filter_map(DiagSocket::ends));
+        late_ends.retain(|it| !ends.contains(it) && !self.recent.contains_key(&(inode, *it)));
         let deadline = Instant::now() + LATE_CLOSING;
         while !late.is_empty() || !late_ends.is_empty() {
             let rest = deadline.saturating_duration_since(Instant::now());
@@ -316,13 +311,12 @@ impl SockDiag {
 
     /// Counts one open socket and describes it.
     fn open(&mut self, now: DiagSocket, netns: Netns, since: Since, near: &Surroundings) -> Socket {
-        let known = self.tracked.remove(&now.id);
+        let known = self.tracked.get(&now.id);
         let counters = now.counters();
-        let before = known.as_ref().and_then(|known| known.last.counters());
+        let before = known.and_then(|known| known.last.counters());
         let direction = match now.state {
             SocketState::Listen => Some(Direction::Listening),
             _ => known
-                .as_ref()
                 .and_then(|known| known.direction)
                 .or_else(|| counters.and_then(|it| it.direction()))
                 .or_else(|| near.direction(&now)),
@@ -334,7 +328,7 @@ impl SockDiag {
         }
         let measured = counters.map(|it| it.measure(Fin::Unknown, direction));
         let unheld = match self.owners.of(now.inode) {
-            [] if now.inode != 0 => known.as_ref().map_or(0, |known| known.unheld) + 1,
+            [] if now.inode != 0 => known.map_or(0, |known| known.unheld) + 1,
             _ => 0,
         };
         let holder = match self.owners.of(now.inode) {
@@ -531,18 +525,25 @@ impl Measure for SockDiag {
             ends,
         } in listed
         {
-            let mut near = Surroundings::of(sockets.iter().chain(&ends));
-            for (&(inode, ends), &(sent, _)) in &self.recent {
-                if inode == netns.inode {
-                    near.remember(ends, sent);
+            let mut near = Surroundings::listening(&sockets);
+            if !ends.is_empty() {
+                near.look_around(sockets.iter().chain(&ends));
+                for (&(inode, ends), &(sent, _)) in &self.recent {
+                    if inode == netns.inode {
+                        near.remember(ends, sent);
+                    }
                 }
             }
             // Closed after they were listed: the end is later than the list.
-            let mut seen: HashSet<SocketId> = ends.iter().map(|end| end.id).collect();
+            let ended: IdSet<SocketId> = ends.iter().map(|end| end.id).collect();
+            open.reserve(sockets.len());
             for socket in sockets {
+                let twice = |it: &Tracked| it.seen == self.reading;
                 if socket.is_remnant() {
                     open.push(describe(&socket, netns, None));
-                } else if seen.insert(socket.id) {
+                } else if !ended.contains(&socket.id)
+                    && !self.tracked.get(&socket.id).is_some_and(twice)
+                {
                     open.push(self.open(socket, netns, since, &near));
                 }
             }
@@ -586,6 +587,15 @@ impl Measure for SockDiag {
 /// Whether the kernel cleared the counters in between.
 fn restarted(before: &TcpCounters, now: &TcpCounters) -> bool {
     now.bytes_received < before.bytes_received || now.bytes_acked < before.bytes_acked
+}
+
+/// The other ends, within this host, of sockets that received something.
+fn other_ends(sockets: &[DiagSocket]) -> HashSet<Ends> {
+    let received = |it: &&DiagSocket| it.counters().is_some_and(|it| it.taken() > 0);
+    let ends = sockets.iter().filter(received).filter_map(DiagSocket::ends);
+    ends.filter(|(local, remote)| local.ip() == remote.ip())
+        .map(|(local, remote)| (remote, local))
+        .collect()
 }
 
 fn describe(socket: &DiagSocket, netns: Netns, direction: Option<Direction>) -> Socket {

@@ -8,12 +8,7 @@
 //! there before, or when a process that held one has gone. Otherwise one small
 //! file a process that holds sockets.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs, io,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::HashMap, fs, io, path::PathBuf, time::Duration};
 
 use procfs::{
     ProcError,
@@ -22,6 +17,7 @@ use procfs::{
 
 use crate::{
     Error, ErrorKind, Result,
+    backend::id_hash::{IdMap, IdSet},
     reading::{Pid, ProcessId},
 };
 
@@ -34,10 +30,10 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 pub(crate) struct Owners {
     root: PathBuf,
     ticks_per_second: u64,
-    holders: HashMap<u64, Vec<ProcessId>>,
+    holders: IdMap<u64, Vec<ProcessId>>,
     names: HashMap<ProcessId, String>,
     /// Looked for and not found.
-    unheld: HashSet<u64>,
+    unheld: IdSet<u64>,
     unreadable: u64,
     sees_all: bool,
 }
@@ -48,9 +44,9 @@ impl Owners {
         Self {
             root: root.into(),
             ticks_per_second: procfs::ticks_per_second(),
-            holders: HashMap::new(),
+            holders: IdMap::default(),
             names: HashMap::new(),
-            unheld: HashSet::new(),
+            unheld: IdSet::default(),
             unreadable: 0,
             sees_all: false,
         }
@@ -62,8 +58,11 @@ impl Owners {
     ///
     /// When the list of processes cannot be read.
     pub(crate) fn refresh(&mut self, inodes: impl IntoIterator<Item = u64>) -> Result<()> {
-        let inodes: HashSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
-        self.unheld.retain(|inode| inodes.contains(inode));
+        let inodes: Vec<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
+        if self.unheld.len() > inodes.len() {
+            let there: IdSet<u64> = inodes.iter().copied().collect();
+            self.unheld.retain(|inode| there.contains(inode));
+        }
         let appeared = inodes
             .iter()
             .any(|inode| !self.holders.contains_key(inode) && !self.unheld.contains(inode));
