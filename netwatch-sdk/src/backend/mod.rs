@@ -14,7 +14,8 @@ pub(crate) mod estimate;
 pub(crate) mod id_hash;
 #[cfg(target_os = "linux")]
 mod ledger;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod loopback;
 #[cfg(target_os = "linux")]
 mod roster;

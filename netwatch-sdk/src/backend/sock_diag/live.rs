@@ -254,6 +254,34 @@ fn a_thousand_short_connections_are_exact() {
 }
 
 #[test]
+fn a_multipath_connection_is_its_owners() {
+    use std::os::fd::FromRawFd;
+
+    use nix::{
+        libc,
+        sys::socket::{SockaddrIn, connect},
+    };
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let SocketAddr::V4(to) = listener.local_addr().unwrap() else {
+        panic!("not IPv4");
+    };
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP) };
+    assert!(fd >= 0, "this test needs a kernel with multipath TCP (5.6)");
+    // SAFETY: the descriptor is new and nobody else's.
+    let client = unsafe { TcpStream::from_raw_fd(fd) };
+    connect(fd, &SockaddrIn::from(to)).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    exchange(&client, &server);
+    let reading = diag.read().unwrap();
+    let near = open_row(&reading, &client);
+    assert_exact(near, ANSWERED, SENT);
+    assert_eq!(near.owner.unwrap().pid, Pid(process::id()));
+}
+
+#[test]
 fn a_udp_socket_is_listed_with_its_owner_and_without_bytes() {
     own_namespace();
     let mut diag = SockDiag::start(false).unwrap();
@@ -380,6 +408,62 @@ fn without_room_for_all_ends_the_overrun_is_reported_and_nothing_claims_to_be_ex
             .iter()
             .any(|it| it.contains("more sockets closed"))
     );
+}
+
+#[test]
+fn where_ends_cannot_be_heard_of_figures_are_a_lower_bound_and_the_reason_is_given() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let refused = crate::Error::new(crate::ErrorKind::Permission, "not permitted");
+    diag.namespaces[0].closings = Err(refused);
+    let (client, server) = pair("127.0.0.1:0");
+    send(&client, &server, 1234);
+    let reading = diag.read().unwrap();
+    assert_exact(open_row(&reading, &client), 0, 1234);
+    assert_eq!(row(&reading, process::id()).accuracy, Accuracy::LowerBound);
+    send(&client, &server, 4321);
+    let (near, far) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+    drop((client, server));
+    let (near, far, reading) = ends(&mut diag, near, far);
+    assert_eq!(near.payload, Some(payload(0, 1234)));
+    assert_eq!(near.accuracy, Accuracy::LowerBound);
+    assert_eq!(far.payload, Some(payload(1234, 0)));
+    assert_eq!(row(&reading, process::id()).payload, payload(1234, 1234));
+    assert!(
+        diag.limits()[0].contains("not permitted"),
+        "{:?}",
+        diag.limits()
+    );
+}
+
+#[test]
+fn a_shared_socket_counts_once_and_marks_its_holders_as_estimates() {
+    own_namespace();
+    let mut diag = SockDiag::start(false).unwrap();
+    let (client, server) = pair("127.0.0.1:0");
+    nix::fcntl::fcntl(
+        &client,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+    )
+    .unwrap();
+    let mut heir = Command::new("sleep").arg("30").spawn().unwrap();
+    nix::fcntl::fcntl(
+        &client,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    )
+    .unwrap();
+    exchange(&client, &server);
+    let reading = diag.read();
+    heir.kill().unwrap();
+    heir.wait().unwrap();
+    let reading = reading.unwrap();
+    let near = open_row(&reading, &client);
+    assert_exact(near, ANSWERED, SENT);
+    assert!(near.shared);
+    assert_eq!(near.owner.unwrap().pid, Pid(process::id()));
+    let all = payload(SENT + ANSWERED, SENT + ANSWERED);
+    assert_eq!(row(&reading, process::id()).payload, all);
+    assert_eq!(row(&reading, process::id()).accuracy, Accuracy::Estimate);
 }
 
 #[test]

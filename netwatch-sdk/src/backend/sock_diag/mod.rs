@@ -5,7 +5,8 @@
 //!   minimum (4.6), retransmits. Sockets that close between two readings are heard of
 //!   with their final counters.
 //! - **UDP**: sockets and owners. The kernel keeps no byte counts: payload `None`.
-//! - **Multipath TCP**: its subflows, as TCP sockets that no process holds.
+//! - **Multipath TCP**: its subflows, as TCP sockets of the same owner. Bytes count as
+//!   received when they leave the subflow, and twice when they are sent on a second one.
 //! - A socket's payload is over its life; a process's is since the start.
 //!
 //! # What is exact
@@ -17,9 +18,9 @@
 //! by `SO_LINGER` 0 has its counters cleared by the kernel: what its last
 //! reading showed is a lower bound.
 //!
-//! A process's figures are exact while no bytes belong to somebody unknown and
-//! it held no UDP socket; a lower bound otherwise; an estimate when it shared a
-//! socket. Who owned a socket that lived between two readings is not known: its
+//! A process's figures are exact while no bytes belong to somebody unknown, it held
+//! no UDP socket, and no UDP socket came and went between two readings; a lower
+//! bound otherwise; an estimate when it shared a socket. Who owned a socket that lived between two readings is not known: its
 //! bytes are in the row of the unknown.
 //!
 //! # Privileges and cost
@@ -53,7 +54,7 @@ use self::{
 use super::{
     Measure,
     id_hash::{IdMap, IdSet},
-    ledger::{Holder, Ledger, Since},
+    ledger::{Account, Holder, Ledger, Since},
     roster::Roster,
     tcp_counters::{Fin, Measured, TcpCounters},
 };
@@ -471,7 +472,7 @@ impl SockDiag {
                 let mut row = describe(&tracked.last, tracked.netns, tracked.direction);
                 row.state = SocketState::Closed;
                 row.payload = tracked.measured.map(|measured| measured.payload);
-                row.owner = self.ledger.account(id).and_then(|account| account.owner());
+                row.owner = self.ledger.account(id).and_then(Account::owner);
                 self.list(&mut row);
                 open.push(row);
             }
@@ -480,11 +481,12 @@ impl SockDiag {
 
     fn lost(&self) -> Lost {
         let unknown = self.ledger.total(Attribution::Unknown);
-        let mut lost = Lost::default();
-        lost.unattributed_bytes = unknown.rx_bytes.saturating_add(unknown.tx_bytes);
-        lost.closed_rows = self.lost_rows;
-        lost.unreadable = self.unreadable + self.overruns + self.owners.unreadable();
-        lost
+        Lost {
+            unattributed_bytes: unknown.rx_bytes.saturating_add(unknown.tx_bytes),
+            closed_rows: self.lost_rows,
+            unreadable: self.unreadable + self.overruns + self.owners.unreadable(),
+            ..Lost::default()
+        }
     }
 
     /// Whether every byte of TCP reaches the row it belongs to.

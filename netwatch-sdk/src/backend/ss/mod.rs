@@ -308,9 +308,6 @@ impl Measure for Ss {
             }
         });
         let unknown = self.ledger.total(Attribution::Unknown);
-        let mut lost = Lost::default();
-        lost.unattributed_bytes = unknown.rx_bytes.saturating_add(unknown.tx_bytes);
-        lost.unreadable = self.unreadable;
         Ok(Reading {
             taken_at: Instant::now(),
             timestamp: Utc::now(),
@@ -318,7 +315,11 @@ impl Measure for Ss {
             open,
             closed,
             processes,
-            lost,
+            lost: Lost {
+                unattributed_bytes: unknown.rx_bytes.saturating_add(unknown.tx_bytes),
+                unreadable: self.unreadable,
+                ..Lost::default()
+            },
         })
     }
 }
