@@ -176,6 +176,123 @@ fn a_connection_that_lived_between_two_readings_is_exact_and_its_owner_unknown()
     }
 }
 
+/// Another network namespace, at the other end of a cable.
+struct Elsewhere(process::Child);
+
+impl Elsewhere {
+    const HERE: &str = "10.77.0.1";
+    const THERE: &str = "10.77.0.2";
+
+    fn connect() -> Self {
+        own_namespace();
+        let mut child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo ready && exec sleep 60"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test needs the command unshare (util-linux)");
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut [0]).unwrap();
+        let pid = child.id();
+        let elsewhere = Self(child);
+        ip(&format!("link add v0 type veth peer name v1 netns {pid}"));
+        ip(&format!("addr add {}/24 dev v0", Self::HERE));
+        ip("link set v0 up");
+        elsewhere.run(|| {
+            ip(&format!("addr add {}/24 dev v1", Self::THERE));
+            ip("link set v1 up");
+        });
+        elsewhere
+    }
+
+    /// Runs something there.
+    fn run<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/proc/{}/ns/net", self.0.id());
+        thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                let file = std::fs::File::open(path).unwrap();
+                nix::sched::setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+                what()
+            });
+            there.join().unwrap()
+        })
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(status.unwrap().success(), "ip {arguments}");
+}
+
+/// This side's row of a connection that closed and whose other end is elsewhere.
+fn ended_elsewhere(diag: &mut SockDiag, here: SocketAddr, there: SocketAddr) -> Socket {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let reading = diag.read().unwrap();
+        if let Some(row) = find(&reading.closed, here, there) {
+            return row.clone();
+        }
+        assert!(Instant::now() < deadline, "{reading:#?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_is_called_exact_is_exact_and_a_lower_bound_is_one_byte_short_when_the_peer_is_elsewhere() {
+    let elsewhere = Elsewhere::connect();
+    let far = elsewhere.run(|| TcpListener::bind((Elsewhere::THERE, 0)).unwrap());
+    let near = TcpListener::bind((Elsewhere::HERE, 0)).unwrap();
+    let mut exact = 0;
+    for (how, close) in CLOSES {
+        for (seen, outgoing) in [(false, true), (false, false), (true, true), (true, false)] {
+            let mut diag = SockDiag::start(false).unwrap();
+            let (client, server) = if outgoing {
+                let client = TcpStream::connect(far.local_addr().unwrap()).unwrap();
+                (client, far.accept().unwrap().0)
+            } else {
+                let to = near.local_addr().unwrap();
+                let client = elsewhere.run(|| TcpStream::connect(to).unwrap());
+                (client, near.accept().unwrap().0)
+            };
+            if seen {
+                diag.read().unwrap();
+            }
+            exchange(&client, &server);
+            let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+            close(client, server);
+            let (row, rx, tx) = if outgoing {
+                (ended_elsewhere(&mut diag, local, remote), ANSWERED, SENT)
+            } else {
+                (ended_elsewhere(&mut diag, remote, local), SENT, ANSWERED)
+            };
+            let case = format!(
+                "{how}, outgoing {outgoing}, seen {seen}: {:?}",
+                row.accuracy
+            );
+            println!("{case} {:?}", row.payload);
+            let short = payload(rx - 1, tx);
+            match row.accuracy {
+                Accuracy::Exact => {
+                    exact += 1;
+                    assert_eq!(row.payload, Some(payload(rx, tx)), "{case}");
+                }
+                _ => assert!(
+                    [short, payload(rx, tx)].map(Some).contains(&row.payload),
+                    "{case}"
+                ),
+            }
+        }
+    }
+    // It cannot be told where this side shut down first and then read to the end.
+    assert!(exact >= 8, "{exact} of 16");
+}
+
 #[test]
 fn a_connection_that_closes_after_it_was_seen_is_exact_for_its_owner() {
     own_namespace();
