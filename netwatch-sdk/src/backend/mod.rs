@@ -3,6 +3,30 @@
 //! | module | source | where |
 //! |---|---|---|
 //! | `ebpf` | kernel programs | Linux on x86_64 and aarch64, feature `ebpf` |
+//! | `sock_diag/` | netlink socket diagnostics | Linux |
+//! | `ss/` | the command `ss` | Linux |
+//! | `estimate.rs` | interface totals, shared out by connection count | everywhere |
+//!
+//! `ledger.rs`, `roster.rs` and `tcp_counters.rs` are what those that see sockets
+//! and not calls share.
+
+pub(crate) mod estimate;
+#[cfg(target_os = "linux")]
+pub(crate) mod id_hash;
+#[cfg(target_os = "linux")]
+mod ledger;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod loopback;
+#[cfg(target_os = "linux")]
+mod roster;
+#[cfg(target_os = "linux")]
+pub(crate) mod sock_diag;
+#[cfg(target_os = "linux")]
+pub(crate) mod ss;
+#[cfg(target_os = "linux")]
+mod tcp_counters;
+pub(crate) mod userspace;
 
 #[cfg(all(
     feature = "ebpf",

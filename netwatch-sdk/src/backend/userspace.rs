@@ -1,0 +1,46 @@
+//! Starts the backends that need no kernel program, where the system has them.
+
+use super::Measure;
+use crate::Result;
+
+/// Socket diagnostics of this and, where permitted, every other network namespace.
+#[cfg(target_os = "linux")]
+pub(crate) fn sock_diag() -> Result<Box<dyn Measure>> {
+    Ok(Box::new(super::sock_diag::SockDiag::start(true)?))
+}
+
+/// The command `ss`.
+#[cfg(target_os = "linux")]
+pub(crate) fn ss() -> Result<Box<dyn Measure>> {
+    use super::ss::{Ran, Ss};
+    let runner = crate::platform::Runner::default();
+    let run = move |arguments: &[&str]| {
+        let output = runner.run("ss", arguments)?;
+        Ok(Ran {
+            success: output.status.success(),
+            stdout: output.stdout,
+            stderr: output.stderr,
+        })
+    };
+    Ok(Box::new(Ss::start(Box::new(run))?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn linux_only(what: &str) -> Result<Box<dyn Measure>> {
+    Err(crate::Error::new(
+        crate::ErrorKind::Unsupported,
+        format!("{what} exists on Linux only"),
+    ))
+}
+
+/// Socket diagnostics, which this system has not.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn sock_diag() -> Result<Box<dyn Measure>> {
+    linux_only("netlink sock_diag")
+}
+
+/// The command `ss`, which this system has not.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn ss() -> Result<Box<dyn Measure>> {
+    linux_only("the command ss")
+}
