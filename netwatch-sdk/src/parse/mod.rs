@@ -5,11 +5,18 @@
 //! It returns an error only when the whole output is not in the tool's format.
 
 pub(crate) mod address;
+pub(crate) mod diskstats;
 pub(crate) mod endpoint;
+pub(crate) mod ioreg;
+pub(crate) mod lines;
 pub(crate) mod lsof;
+pub(crate) mod mountinfo;
+pub(crate) mod net_route;
 pub(crate) mod netstat;
 pub(crate) mod nettop;
+pub(crate) mod ping;
 pub(crate) mod ps;
+pub(crate) mod resolv_conf;
 pub(crate) mod route;
 pub(crate) mod scutil;
 mod text;
