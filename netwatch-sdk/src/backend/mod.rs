@@ -2,6 +2,14 @@
 //!
 //! | file | source | where |
 //! |---|---|---|
+//! | `macos` | `nettop` joined with `lsof`, or `lsof` alone | macOS |
+
+mod ledger;
+#[cfg_attr(
+    not(target_os = "macos"),
+    allow(dead_code, reason = "built and tested everywhere, used on macOS")
+)]
+mod macos;
 
 use crate::{Result, reading::Reading};
 
