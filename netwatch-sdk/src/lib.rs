@@ -23,6 +23,9 @@ mod collector;
 pub mod collectors;
 #[cfg(feature = "collectors")]
 mod error;
+#[cfg(all(fuzzing, feature = "collectors"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "collectors")]
 mod parse;
 #[cfg(feature = "collectors")]

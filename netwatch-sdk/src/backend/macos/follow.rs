@@ -14,8 +14,9 @@ use crate::reading::{Direction, Payload, Protocol, SocketId, SocketState};
 pub(super) struct Follower {
     made: u64,
     known: HashMap<Ends, Vec<Known>>,
-    /// How many lines of the last list of all sockets could not be read; `None` before it.
-    hidden: Option<u64>,
+    /// Whether the last list of all sockets had lines that could not be read;
+    /// `None` before the first.
+    hidden: Option<bool>,
 }
 
 /// A socket that was seen.
@@ -43,8 +44,8 @@ pub(super) struct Known {
 pub(super) enum List {
     /// Every socket of the host.
     All,
-    /// Every one, but for so many lines that could not be read.
-    AllBut(u64),
+    /// Every one, but for some lines that could not be read.
+    AllButSome,
     /// Those of some processes.
     Part,
 }
@@ -69,15 +70,12 @@ impl Follower {
             .filter_map(|sighting| Some((sighting.ends.protocol, sighting.ends.local_port()?)))
             .collect();
         // What an unreadable line hid before may be readable now.
-        let hidden = match list {
-            List::All => Some(0),
-            List::AllBut(lines) => Some(lines),
-            List::Part => None,
-        };
-        let may_be_older = self
-            .hidden
-            .is_none_or(|before| hidden.is_some_and(|now| now < before));
-        self.hidden = hidden.or(self.hidden);
+        let may_be_older = self.hidden.unwrap_or(true);
+        match list {
+            List::All => self.hidden = Some(false),
+            List::AllButSome => self.hidden = Some(true),
+            List::Part => {}
+        }
 
         let mut seen = Vec::with_capacity(sightings.len());
         for sighting in self.see_by_process(sightings, &mut seen) {
@@ -178,7 +176,7 @@ impl Follower {
                 let lives = match list {
                     _ if replaced => false,
                     List::All => false,
-                    List::AllBut(_) => {
+                    List::AllButSome => {
                         known.missing += 1;
                         known.missing < Self::MISSING_AT_MOST
                     }

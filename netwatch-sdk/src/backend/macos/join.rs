@@ -65,8 +65,7 @@ impl Join {
         self.unreadable += u64::from(ps.is_err());
         let (nettop, ps) = (nettop.and_then(Result::ok), ps.ok());
         let lines = |unreadable: Option<u64>| unreadable.unwrap_or(0);
-        let nettop_lines = lines(nettop.as_ref().map(|nettop| nettop.unreadable));
-        self.unreadable += nettop_lines
+        self.unreadable += lines(nettop.as_ref().map(|nettop| nettop.unreadable))
             + lines(lsof.as_ref().map(|lsof| lsof.unreadable))
             + lines(ps.as_ref().map(|ps| ps.unreadable));
 
@@ -77,9 +76,9 @@ impl Join {
         let (sightings, list) = match (sample, &lsof) {
             (Some(sample), lsof) => (
                 sighting::from_nettop(sample, lsof.as_ref()),
-                match nettop_lines {
+                match sample.lost_rows {
                     0 => List::All,
-                    lines => List::AllBut(lines),
+                    _ => List::AllButSome,
                 },
             ),
             (None, Some(lsof)) => (sighting::from_lsof(lsof), List::Part),

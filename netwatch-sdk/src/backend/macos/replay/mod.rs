@@ -496,7 +496,7 @@ fn a_line_that_is_never_readable_does_not_keep_gone_sockets_for_ever() {
 #[test]
 fn sockets_of_a_process_that_cannot_be_read_are_unattributed() {
     let mut mac = Mac::new();
-    mac.nettop("t,nobody,,,0,0,0,0,0,,\n");
+    mac.nettop("");
     let reading = mac.nettop(
         "t,nobody,,,5,6,0,0,0,,\nt,tcp4 192.0.2.1:1<->192.0.2.2:2,en0,Established,5,6,0,0,0,,\n",
     );
