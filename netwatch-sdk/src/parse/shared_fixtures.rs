@@ -20,6 +20,7 @@ use super::{
 
 /// Rows and lines that could not be read, or why the whole is refused.
 type Read = Result<(usize, u64), String>;
+type Reader = fn(&[u8]) -> Read;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -108,7 +109,7 @@ use Expected::{Refused, Rows};
 
 struct Recordings {
     folder: &'static str,
-    read: fn(&[u8]) -> Read,
+    read: Reader,
     files: &'static [(&'static str, Expected)],
 }
 
@@ -204,7 +205,7 @@ const RECORDINGS: [Recordings; 6] = [
 
 fn own_fixtures() {
     let own = repository().join("netwatch-sdk/tests/fixtures");
-    let formats: [(&str, fn(&[u8]) -> Read, &str); 7] = [
+    let formats: [(&str, Reader, &str); 7] = [
         ("nettop", read_nettop, "usage"),
         ("lsof", read_lsof, "-"),
         ("netstat", read_interfaces, "_rn"),
@@ -258,7 +259,7 @@ fn every_recorded_output_reads_as_it_should() {
             }
             match expected {
                 Rows(rows, unreadable) => {
-                    assert_eq!(is, Ok((*rows, *unreadable)), "{folder}/{name}")
+                    assert_eq!(is, Ok((*rows, *unreadable)), "{folder}/{name}");
                 }
                 Refused => assert!(is.is_err(), "{folder}/{name}: {is:?}"),
             }

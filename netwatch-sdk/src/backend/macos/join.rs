@@ -16,7 +16,10 @@ use super::{
 use crate::{
     Result,
     backend::ledger::{Account, Holder, Ledger, Since},
-    parse::nettop::{ProcessRow, Sample},
+    parse::{
+        endpoint::Endpoint,
+        nettop::{ProcessRow, Sample},
+    },
     reading::{
         Accuracy, Attribution, Lost, Payload, Process, ProcessId, Protocol, Reading, Rtt, Socket,
         SocketId, SocketState, Source,
@@ -252,7 +255,7 @@ impl Join {
         let name = owner
             .or_else(|| first.map(|pid| self.processes.id(pid)))
             .and_then(|id| self.processes.name(id));
-        let remote = sighting.remote.as_ref().and_then(|end| end.remote());
+        let remote = sighting.remote.as_ref().and_then(Endpoint::remote);
         let protocol = sighting.ends.protocol;
         Socket {
             id: known.id,

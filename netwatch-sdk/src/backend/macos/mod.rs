@@ -125,5 +125,6 @@ impl Pause {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod replay;
