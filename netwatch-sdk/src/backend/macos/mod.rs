@@ -49,9 +49,14 @@ pub(crate) struct Macos {
 
 impl Macos {
     /// Longer than the second that `nettop` may sample for.
-    pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(10);
+    const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-    pub(crate) fn new(runner: Runner) -> Self {
+    /// With the tools of this host. Nothing is run before the first reading.
+    pub(crate) fn start() -> Self {
+        Self::new(Runner::default().with_time_limit(Self::TIME_LIMIT))
+    }
+
+    fn new(runner: Runner) -> Self {
         Self {
             runner,
             join: Join::default(),

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod history;
+mod recorded;
 
 const HEADER: &str = "time,,interface,state,bytes_in,bytes_out,rx_dupe,rx_ooo,re-tx,rtt_avg,\n";
 const PS: &str =
