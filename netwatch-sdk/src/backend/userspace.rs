@@ -25,22 +25,33 @@ pub(crate) fn ss() -> Result<Box<dyn Measure>> {
     Ok(Box::new(Ss::start(Box::new(run))?))
 }
 
-#[cfg(not(target_os = "linux"))]
-fn linux_only(what: &str) -> Result<Box<dyn Measure>> {
-    Err(crate::Error::new(
-        crate::ErrorKind::Unsupported,
-        format!("{what} exists on Linux only"),
-    ))
+/// `nettop` and `lsof`.
+#[cfg(target_os = "macos")]
+pub(crate) fn nettop() -> Result<Box<dyn Measure>> {
+    let mut running = super::macos::Macos::start();
+    running.read()?;
+    Ok(Box::new(running))
+}
+
+/// `nettop`, which this system has not.
+#[cfg(not(target_os = "macos"))]
+pub(crate) fn nettop() -> Result<Box<dyn Measure>> {
+    not_here("nettop exists on macOS only")
+}
+
+#[cfg(not(all(target_os = "linux", target_os = "macos")))]
+fn not_here(why: &str) -> Result<Box<dyn Measure>> {
+    Err(crate::Error::new(crate::ErrorKind::Unsupported, why))
 }
 
 /// Socket diagnostics, which this system has not.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn sock_diag() -> Result<Box<dyn Measure>> {
-    linux_only("netlink sock_diag")
+    not_here("netlink sock_diag exists on Linux only")
 }
 
 /// The command `ss`, which this system has not.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn ss() -> Result<Box<dyn Measure>> {
-    linux_only("the command ss")
+    not_here("ss exists on Linux only")
 }

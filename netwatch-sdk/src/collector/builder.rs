@@ -26,6 +26,8 @@ pub enum Backend {
     SockDiag,
     /// The command `ss`.
     Ss,
+    /// The commands `nettop` and `lsof` of macOS.
+    Nettop,
 }
 
 impl Backend {
@@ -34,6 +36,7 @@ impl Backend {
         ("ebpf", Self::Ebpf),
         ("sock_diag", Self::SockDiag),
         ("ss", Self::Ss),
+        ("nettop", Self::Nettop),
     ];
 }
 
@@ -123,6 +126,7 @@ impl Builder {
             Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes)?)),
             Backend::SockDiag => userspace::sock_diag(),
             Backend::Ss => userspace::ss(),
+            Backend::Nettop => userspace::nettop(),
         }
     }
 }

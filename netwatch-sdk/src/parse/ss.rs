@@ -374,7 +374,7 @@ fn parse_tcp(texts: [&str; 2]) -> Option<Option<SsTcp>> {
     }
     tcp.rtt = smoothed.map(|(smoothed, variation)| Rtt {
         smoothed,
-        variation,
+        variation: Some(variation),
         minimum,
     });
     Some(found.then_some(tcp))

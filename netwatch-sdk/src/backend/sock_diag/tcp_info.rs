@@ -49,7 +49,7 @@ impl TcpInfo {
             // Zero until the first measurement.
             rtt: (smoothed > 0).then(|| Rtt {
                 smoothed: micros(smoothed),
-                variation: micros(variation),
+                variation: Some(micros(variation)),
                 // All ones until the first measurement.
                 minimum: u32_at(payload, MIN_RTT)
                     .filter(|&minimum| minimum != u32::MAX)
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(info.bytes_retrans, Some(14));
         let rtt = info.rtt.unwrap();
         assert_eq!(rtt.smoothed, Duration::from_micros(1500));
-        assert_eq!(rtt.variation, Duration::from_micros(750));
+        assert_eq!(rtt.variation, Some(Duration::from_micros(750)));
         assert_eq!(rtt.minimum, Some(Duration::from_micros(1400)));
     }
 
