@@ -16,6 +16,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock},
     programs::{BtfTracePointContext, SockContext},
 };
+use aya_log_ebpf::{debug, trace};
 use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
 
 use crate::{
@@ -45,6 +46,7 @@ pub fn sock_create(ctx: SockContext) -> i32 {
             records::stamp(record);
         }
         processes::current(&key, leader);
+        trace!(&ctx, "process {} made a socket", key.tgid);
     }
     ALLOW
 }
@@ -102,6 +104,14 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
         if let Some(record) = records::find(sk.0) {
             let mut header = records::header(sk, sk.0);
             records::add_tcp(&mut header, sk);
+            debug!(
+                &ctx,
+                "socket {} of process {} ended: {} bytes sent, {} received",
+                header.cookie,
+                (*record).owner.tgid,
+                (*record).tx_bytes,
+                (*record).rx_bytes
+            );
             records::close(header, record);
         }
     }
