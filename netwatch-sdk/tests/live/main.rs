@@ -21,7 +21,7 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare counted director family limits namespace netlink observe options
+    actor calls compare conservation counted director family limits namespace netlink observe options
     programs results sdk shape shapes stub suite_shapes truth
 }
 
@@ -46,7 +46,8 @@ fn main() -> std::process::ExitCode {
         }
     };
     let arguments = libtest_mimic::Arguments::from_args();
-    let conclusion = libtest_mimic::run(&arguments, suite_shapes::trials());
+    let trials = [suite_shapes::trials(), conservation::trials()];
+    let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     drop(programs);
     conclusion.exit_code()
 }

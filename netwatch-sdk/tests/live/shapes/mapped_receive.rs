@@ -1,13 +1,15 @@
 //! TCP_ZEROCOPY_RECEIVE: received pages are mapped into the process by a socket option.
 
-use std::{io::IoSlice, num::NonZeroUsize, ptr::NonNull};
+use std::{num::NonZeroUsize, os::fd::AsFd, ptr::NonNull};
 
 use anyhow::{Result, ensure};
 use nix::{
     errno::Errno,
-    fcntl::{SpliceFFlags, splice, vmsplice},
-    sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
-    unistd,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        mman::{MapFlags, ProtFlags, mmap, munmap},
+        socket::{self, MsgFlags},
+    },
 };
 
 use crate::{
@@ -33,29 +35,20 @@ pub(super) const SHAPES: &[Shape] = &[Shape {
 /// A page of payload and 12 bytes of timestamps: so pages stay whole on their way.
 const SEGMENT: i32 = PAGE as i32 + 12;
 
-/// Pages of its own memory, handed over whole by way of a pipe.
+/// MSG_ZEROCOPY, since loopback copies such bytes into single new pages, and
+/// those alone can be mapped.
 fn send(actor: &Actor) -> Result<()> {
     let mut socket = Counted::tcp(actor.shape.family)?;
     options::set(&socket, libc::SOL_TCP, libc::TCP_MAXSEG, &SEGMENT)?;
+    options::set(&socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY, &1_i32)
+        .map_err(|error| unavailable("SO_ZEROCOPY", error))?;
     socket.connect(actor.peer()?)?;
-    let (from, into) = unistd::pipe()?;
-    let size = NonZeroUsize::MIN.saturating_add(PAGE - 1);
-    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let bytes = calls::pattern(TOTAL);
+    let flags = MsgFlags::from_bits_retain(libc::MSG_ZEROCOPY);
     let mut left = TOTAL;
     while left > 0 {
-        // SAFETY: a new page at a place of the kernel's choice, never unmapped.
-        let page = unsafe { mmap_anonymous(None, size, protection, MapFlags::MAP_PRIVATE) }?;
-        // SAFETY: the page is ours alone until it is handed over below.
-        let page = unsafe { std::slice::from_raw_parts_mut(page.cast::<u8>().as_ptr(), PAGE) };
-        page.copy_from_slice(&calls::pattern(PAGE));
-        let piece = [IoSlice::new(&page[..PAGE.min(left)])];
-        let mut piped = vmsplice(&into, &piece, SpliceFFlags::empty())?;
-        left -= piped;
-        while piped > 0 {
-            let sent = splice(&from, None, &socket, None, piped, SpliceFFlags::empty())?;
-            ensure!(sent > 0, "splice took nothing");
-            piped -= socket.sent(sent);
-        }
+        let piece = &bytes[..left.min(4 * PAGE)];
+        left -= socket.sent(socket::send(socket.raw(), piece, flags)?);
     }
     actor.finish(&[&socket])
 }
@@ -74,12 +67,26 @@ fn receive(actor: &Actor) -> Result<()> {
     let mut left = TOTAL;
     let mut mapped = 0;
     while left > 0 {
+        // Whole pages only: one byte read in between would shift all that follow.
+        let pending = i32::try_from(left.min(4 * PAGE))?;
+        options::set(&socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &pending)?;
+        let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        ensure!(poll(&mut waiting, PollTimeout::from(10_000_u16))? == 1, "{left} bytes left");
         let request = map_received(&socket, pages, left)?;
         mapped += socket.received(request.length as usize);
         left -= request.length as usize;
-        if left > 0 && (request.recv_skip_hint > 0 || request.length == 0) {
-            let hint = (request.recv_skip_hint as usize).clamp(1, left);
-            left -= calls::recv(&socket, &mut vec![0; hint])?;
+        let copied = match left {
+            rest if rest < PAGE => rest,
+            rest => rest.min(request.recv_skip_hint as usize),
+        };
+        if copied > 0 {
+            // The hint can be more than there is, and waiting for it would stall.
+            let flags = MsgFlags::MSG_DONTWAIT;
+            left -= match socket::recv(socket.raw(), &mut vec![0; copied], flags) {
+                Ok(received) => socket.received(received),
+                Err(Errno::EAGAIN) => 0,
+                Err(error) => return Err(error.into()),
+            };
         }
     }
     // SAFETY: the mapping made above, and nothing reads it any more.

@@ -1,6 +1,7 @@
 //! The traffic shapes, one file per family of them.
 
 mod connection;
+mod conserve;
 mod datagram;
 mod exec;
 mod fastopen;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> &'static [Shape] {
             idle::SHAPES,
             other_kinds::SHAPES,
             phased::SHAPES,
+            conserve::SHAPES,
         ] {
             all.extend_from_slice(part);
         }
@@ -59,7 +61,9 @@ pub(crate) fn all() -> &'static [Shape] {
     })
 }
 
-/// The shapes that a run of all shapes drives from start to end without a pause.
+/// The shapes that need no test of their own: they run from start to end without a pause.
 pub(crate) fn unattended() -> impl Iterator<Item = &'static Shape> {
-    all().iter().filter(|shape| !phased::is(shape))
+    all()
+        .iter()
+        .filter(|shape| !phased::is(shape) && !conserve::is(shape))
 }
