@@ -1,2 +1,16 @@
 //! The memory layout that netwatch's kernel programs and its SDK share.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`socket`] | `SOCKETS`: the counters kept in every socket; and a socket's row as it is read |
+//! | [`process`] | `PROCESSES`: what a process moved beyond its open sockets |
+//! | [`counters`] | `COUNTERS`: what was lost |
+//! | [`offsets`] | `OFFSETS`: where this kernel keeps the fields that the programs read |
+//!
+//! Integers and byte arrays only, no padding: `zerocopy` refuses anything else.
 #![no_std]
+
+pub mod counters;
+pub mod offsets;
+pub mod process;
+pub mod socket;

@@ -1,14 +1,31 @@
-//! netwatch's kernel programs.
+//! netwatch's kernel programs: they count in maps, the SDK reads the maps.
+//!
+//! | file | hooks |
+//! |---|---|
+//! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
+//! | `packets` | `cgroup_skb` ingress and egress |
+//! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
+//! | `tasks` | tp_btf `sched_process_exec`, `sched_process_exit` |
+//! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map` |
+//!
+//! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
+//! of totals, `maps` holds the maps. No program writes a record per call or packet.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "atomics exist on this target only as intrinsics")]
+#![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
-
-/// Placeholder until the real programs land.
-#[cgroup_skb(egress)]
-pub fn egress(_ctx: SkBuffContext) -> i32 {
-    1
-}
+mod atomic;
+mod iterators;
+mod kernel;
+mod lifecycle;
+mod maps;
+mod packets;
+mod payload;
+mod processes;
+mod records;
+mod tasks;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -32,6 +32,8 @@ pub mod reading;
 
 #[cfg(feature = "collectors")]
 pub use crate::{
-    collector::{Backend, Builder, Collector, Reader, Status},
+    collector::{
+        Backend, Builder, Collector, MapPressure, Packets, Reader, Refusal, Snapshots, Status,
+    },
     error::{Error, ErrorKind, Result},
 };

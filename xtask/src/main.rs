@@ -1,3 +1,53 @@
-//! The repository's tasks.
+//! The repository's tasks: `cargo xtask --help`. One file per task, one variant each.
 
-fn main() {}
+mod bpf_object;
+mod bpf_toolchain;
+mod build_ebpf;
+mod check_targets;
+mod command;
+mod cross_toolchain;
+mod debian;
+mod metadata;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// netwatch's tasks. Each does nothing twice; progress goes to stderr.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    BuildEbpf(build_ebpf::BuildEbpf),
+    CheckTargets(check_targets::CheckTargets),
+    Setup(setup::Setup),
+    Test(test::Test),
+}
+
+fn main() -> ExitCode {
+    match run(Xtask::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            command::report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::BuildEbpf(task) => task.run(),
+        Task::CheckTargets(task) => task.run(),
+        Task::Setup(task) => task.run(),
+        Task::Test(task) => task.run(),
+    }
+}

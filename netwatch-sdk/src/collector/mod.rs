@@ -1,25 +1,142 @@
 //! The typed API: a running collector, its readers and its status.
+//!
+//! ```no_run
+//! use std::{thread, time::Duration};
+//!
+//! # fn main() -> netwatch_sdk::Result<()> {
+//! let collector = netwatch_sdk::Collector::start()?;
+//! let mut reader = collector.reader();
+//! loop {
+//!     thread::sleep(Duration::from_secs(1));
+//!     for process in reader.snapshot()?.processes.into_iter().flatten() {
+//!         println!("{:<16} {:>12} B out {:>12} B in", process.process_name, process.tx_bytes, process.rx_bytes);
+//!     }
+//! }
+//! # }
+//! ```
 
-/// Which way of measuring to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Backend {
-    /// The best that this host allows.
-    #[default]
-    Auto,
+mod builder;
+mod pending;
+mod reader;
+mod rows;
+mod status;
+mod stream;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+pub use self::{
+    builder::{Backend, Builder},
+    reader::Reader,
+    status::{MapPressure, Packets, Refusal, Status},
+    stream::Snapshots,
+};
+use self::pending::Pending;
+use crate::{
+    Result,
+    backend::Measure,
+    reading::{Lost, Reading},
+};
+
+/// Kernel programs or another way of measuring, running until this and every
+/// [`Reader`] of it are dropped.
+///
+/// Cheap to clone: all clones are the same collector.
+#[derive(Debug, Clone)]
+pub struct Collector {
+    core: Arc<Mutex<Core>>,
 }
 
-/// Settings of a [`Collector`].
-#[derive(Debug, Clone, Default)]
-pub struct Builder {}
-
-/// A running collector.
+/// What all readers share.
 #[derive(Debug)]
-pub struct Collector {}
+struct Core {
+    backend: Box<dyn Measure>,
+    refused: Vec<Refusal>,
+    readers: Vec<Weak<Mutex<Pending>>>,
+    lost: Lost,
+    start_cost: Duration,
+    read_cost: Duration,
+    readings: u64,
+}
 
-/// One reader of a [`Collector`], with its own previous reading.
-#[derive(Debug)]
-pub struct Reader {}
+impl Collector {
+    /// Starts the best backend of this host with default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub fn start() -> Result<Self> {
+        Self::builder().start()
+    }
 
-/// How a [`Collector`] is doing.
-#[derive(Debug, Clone)]
-pub struct Status {}
+    /// Settings to start from.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn new(backend: Box<dyn Measure>, refused: Vec<Refusal>, start_cost: Duration) -> Self {
+        Self {
+            core: Arc::new(Mutex::new(Core {
+                backend,
+                refused,
+                readers: Vec::new(),
+                lost: Lost::default(),
+                start_cost,
+                read_cost: Duration::ZERO,
+                readings: 0,
+            })),
+        }
+    }
+
+    /// A reader with its own "previous reading", which is now. Readers do not
+    /// disturb each other: each gets every byte and every closed socket.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        let pending = Arc::new(Mutex::new(Pending::default()));
+        lock(&self.core).readers.push(Arc::downgrade(&pending));
+        Reader::new(self.clone(), pending)
+    }
+
+    /// What runs, why nothing better does, and what it costs.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let core = lock(&self.core);
+        let mut status = core.backend.status();
+        let mut refused = core.refused.clone();
+        refused.append(&mut status.refused);
+        Status {
+            refused,
+            lost: core.lost,
+            start_cost: core.start_cost,
+            read_cost: core.read_cost,
+            readings: core.readings,
+            ..status
+        }
+    }
+
+    /// Reads the backend and gives every reader what it has not seen.
+    fn read(&self) -> Result<Reading> {
+        let mut core = lock(&self.core);
+        let began = Instant::now();
+        let reading = core.backend.read()?;
+        core.read_cost = began.elapsed();
+        core.readings += 1;
+        core.lost = reading.lost;
+        core.readers.retain(|reader| {
+            let Some(pending) = reader.upgrade() else {
+                return false;
+            };
+            lock(&pending).absorb(&reading);
+            true
+        });
+        Ok(reading)
+    }
+}
+
+/// A panic elsewhere while the lock was held leaves plain data behind: go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

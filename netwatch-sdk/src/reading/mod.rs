@@ -43,15 +43,21 @@ pub struct Reading {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Lost {
-    /// Payload bytes counted that reached no process's total; they are in the
-    /// row `[unattributed]`.
-    pub unattributed_bytes: u64,
+    /// Received payload bytes that reached no process's total; they are in the row
+    /// `[unattributed]`.
+    pub unattributed_rx_bytes: u64,
+    /// Sent payload bytes, likewise.
+    pub unattributed_tx_bytes: u64,
+    /// Packet bytes of closed sockets that reached no process's total.
+    pub unattributed_wire_bytes: u64,
     /// Payload bytes that a better source shows moved and the hooks did not see.
     pub unseen_bytes: u64,
     /// Closed sockets whose own row was lost; their bytes are in the process's total.
     pub closed_rows: u64,
-    /// Sockets that could not be tracked one by one; their bytes are in the process's total.
-    pub untracked_sockets: u64,
+    /// Calls on a socket that could not be tracked; their bytes are in the process's total.
+    pub untracked_calls: u64,
+    /// Packets of a socket that could not be tracked; their bytes are counted nowhere.
+    pub untracked_packets: u64,
     /// Lines, records or files that could not be read.
     pub unreadable: u64,
 }

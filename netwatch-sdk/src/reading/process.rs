@@ -35,6 +35,8 @@ pub enum Attribution {
     Kernel,
     /// Some process, but which one is not known.
     Unknown,
+    /// A process that the backend had no room to keep; see [`Lost`](super::Lost).
+    Unattributed,
 }
 
 /// What one process moved since the backend started.
@@ -52,6 +54,8 @@ pub struct Process {
     pub sockets: u32,
     /// The cgroup it was in when last seen; `None` where not known.
     pub cgroup_id: Option<u64>,
+    /// That cgroup's path; `None` also when it was gone before it was looked up.
+    pub cgroup: Option<String>,
     /// How close `payload` is to the truth.
     pub accuracy: Accuracy,
     /// `false` once it has exited.

@@ -124,9 +124,12 @@ pub(crate) fn compare(truth: &Truth, seen: &Observation, moment: Moment) -> Diff
     }
     let lost = seen.lost;
     let told = [
-        ("unattributed", lost.unattributed_bytes),
+        ("lost tx", lost.unattributed_tx_bytes),
+        ("lost rx", lost.unattributed_rx_bytes),
+        ("lost wire", lost.unattributed_wire_bytes),
         ("closed rows", lost.closed_rows),
-        ("untracked", lost.untracked_sockets),
+        ("calls", lost.untracked_calls),
+        ("packets", lost.untracked_packets),
         ("unreadable", lost.unreadable),
     ];
     for (figure, count) in told {

@@ -22,7 +22,7 @@ macro_rules! linux {
 
 linux! {
     actor calls compare conservation counted director family limits namespace netlink observe options
-    programs results sdk shape shapes stub suite_shapes truth
+    programs results shape shapes suite_shapes truth
 }
 
 #[cfg(target_os = "linux")]

@@ -7,14 +7,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use netwatch_sdk::reading::{
-    Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading, Socket,
-    WireBytes,
+use netwatch_sdk::{
+    Backend, Builder, Collector, Reader,
+    reading::{
+        Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading,
+        Socket, WireBytes,
+    },
 };
 
 use crate::{
     actor::unavailable,
-    sdk::{Backend, Builder, Collector, ErrorKind},
     truth::Way,
 };
 
@@ -69,7 +71,7 @@ pub(crate) struct Observation {
 
 /// A running collector and what it has reported.
 pub(crate) struct Observer {
-    pub(crate) collector: Collector,
+    reader: Reader,
     seen: Observation,
 }
 
@@ -79,15 +81,11 @@ impl Observer {
         let builder = settings(Collector::builder().backend(Backend::Ebpf));
         match builder.start() {
             Ok(collector) => Ok(Self {
-                collector,
+                reader: collector.reader(),
                 seen: Observation::default(),
             }),
             Err(error) if !nix::unistd::geteuid().is_root() => {
                 Err(unavailable("needs root", error))
-            }
-            // The stand-in; the real one fails here.
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                Err(unavailable("no collector", error))
             }
             Err(error) => Err(error).context("start the collector"),
         }
@@ -95,7 +93,7 @@ impl Observer {
 
     /// Takes one reading and adds it to what was seen before.
     pub(crate) fn read(&mut self) -> Result<Observation> {
-        let reading = self.collector.read().context("take a reading")?;
+        let reading = self.reader.read().context("take a reading")?;
         self.seen.add(&reading);
         Ok(self.seen.clone())
     }

@@ -1,0 +1,18 @@
+//! The map `COUNTERS`: one number per index.
+
+/// Payload bytes sent that reached no process's total.
+pub const UNATTRIBUTED_TX: u32 = 0;
+/// Payload bytes received that reached no process's total.
+pub const UNATTRIBUTED_RX: u32 = 1;
+/// Packet bytes that reached no process's total.
+pub const UNATTRIBUTED_WIRE: u32 = 2;
+/// Closed sockets whose row did not fit into `CLOSED`.
+pub const CLOSED_ROWS: u32 = 3;
+/// Calls on a socket that could not be given a record.
+pub const UNTRACKED_CALLS: u32 = 4;
+/// Packets of a socket that could not be given a record.
+pub const UNTRACKED_PACKETS: u32 = 5;
+/// 1 once the sockets older than the collector have been listed.
+pub const SEEDED: u32 = 6;
+/// How many there are.
+pub const LEN: u32 = 7;

@@ -1,0 +1,125 @@
+//! The map `SOCKETS`, and a socket's row in the iterator and in the ring buffer `CLOSED`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::process::ProcessKey;
+
+/// IP packets of one socket over one kind of link.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Wire {
+    /// Bytes received, IP header included.
+    pub rx_bytes: u64,
+    /// Bytes sent, IP header included.
+    pub tx_bytes: u64,
+    /// Packets received; each segment of a coalesced one counts.
+    pub rx_packets: u64,
+    /// Packets sent; each segment of an offloaded one counts.
+    pub tx_packets: u64,
+}
+
+/// Index into a pair of [`Wire`]: packets over the namespace's loopback device.
+pub const LOOPBACK: usize = 0;
+/// Index into a pair of [`Wire`]: packets over any other device.
+pub const NETWORK: usize = 1;
+
+/// The counters kept in a socket, in its socket storage.
+///
+/// All zero is a socket that was just seen and has no owner yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketRecord {
+    /// Who made the socket or, for an accepted one, who first used it.
+    pub owner: ProcessKey,
+    /// Payload bytes the owner sent.
+    pub tx_bytes: u64,
+    /// Payload bytes the owner received.
+    pub rx_bytes: u64,
+    /// Payload bytes others sent; they are in those processes' totals already.
+    pub shared_tx_bytes: u64,
+    /// Payload bytes others received, likewise.
+    pub shared_rx_bytes: u64,
+    /// Packets, by [`LOOPBACK`] and [`NETWORK`].
+    pub wire: [Wire; 2],
+    /// Nanoseconds from boot to when the socket was first seen.
+    pub seen_ns: u64,
+    /// TCP: `copied_seq` up to which received bytes are counted.
+    pub copied_seq: u32,
+    /// Bits named `FLAG_*` here.
+    pub flags: u32,
+    /// The owner's name, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// `copied_seq` is set.
+pub const FLAG_MARKED: u32 = 1;
+/// This host connected.
+pub const FLAG_OUTGOING: u32 = 1 << 1;
+/// This host accepted.
+pub const FLAG_INCOMING: u32 = 1 << 2;
+/// Older than the collector: its bytes count from when it was first seen.
+pub const FLAG_OLDER: u32 = 1 << 3;
+
+/// A listener, now or before it closed.
+pub const FLAG_LISTENING: u32 = 1 << 4;
+
+/// What a socket is, read from the kernel when the row is made.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketHeader {
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// Its network namespace's cookie; 0 where the kernel has none.
+    pub netns_cookie: u64,
+    /// The cgroup v2 it was made in; 0 where not known.
+    pub cgroup_id: u64,
+    /// Local address: 16 bytes for IPv6, the first 4 for IPv4.
+    pub local: [u64; 2],
+    /// Remote address, likewise.
+    pub remote: [u64; 2],
+    /// Inode of the network namespace.
+    pub netns_inode: u32,
+    /// User id.
+    pub uid: u32,
+    /// TCP: smoothed round-trip time, eighths of a microsecond; 0 when not measured.
+    pub srtt_8us: u32,
+    /// TCP: mean deviation of the round-trip time, quarters of a microsecond.
+    pub mdev_4us: u32,
+    /// TCP: smallest round-trip time of the window, microseconds; `u32::MAX` when not measured.
+    pub min_rtt_us: u32,
+    /// TCP: segments sent again.
+    pub retransmits: u32,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
+    /// IP protocol number.
+    pub protocol: u16,
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, network order.
+    pub remote_port_be: u16,
+    /// TCP state number.
+    pub state: u8,
+    /// 1 when the kernel made the socket for itself.
+    pub kernel: u8,
+    /// 1 when a process can hold it: it has a file, or had one.
+    pub attached: u8,
+    /// 1 on the row of a closed socket when its bytes are in `PROCESSES` already.
+    pub folded: u8,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// One socket as it is read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketRow {
+    /// What it is.
+    pub header: SocketHeader,
+    /// What it moved.
+    pub record: SocketRecord,
+}
+
+const _: () = assert!(size_of::<Wire>() == 32);
+const _: () = assert!(size_of::<SocketRecord>() == 144);
+const _: () = assert!(size_of::<SocketHeader>() == 96);
+const _: () = assert!(size_of::<SocketRow>() == 240);

@@ -1,0 +1,125 @@
+//! Programs that the SDK runs: they list, they hook nothing.
+//!
+//! | hook | kernel prototype | since |
+//! |---|---|---|
+//! | `iter/task_file` | `{meta, task, fd, file}` | 5.8 |
+//! | `iter/bpf_sk_storage_map` | `{meta, map, sk, value}` | 5.9 |
+//!
+//! The first gives an owner to sockets that have none: those older than the
+//! collector, and accepted ones that nobody has used yet. The second writes a
+//! [`SocketRow`](netwatch_common::socket::SocketRow) for every socket with a
+//! record, in all network namespaces.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
+use netwatch_common::socket::{FLAG_MARKED, FLAG_OLDER, SocketHeader, SocketRecord};
+
+use crate::{
+    kernel::{Sock, Task, socket_of},
+    maps::seeded,
+    processes, records,
+};
+
+/// `struct bpf_iter_meta`
+#[repr(C)]
+pub struct Meta {
+    seq: *mut c_void,
+}
+
+/// `struct bpf_iter__task_file`
+#[repr(C)]
+pub struct TaskFile {
+    meta: *const Meta,
+    task: *const c_void,
+    fd: u64,
+    file: *mut c_void,
+}
+
+/// `struct bpf_iter__bpf_sk_storage_map`
+#[repr(C)]
+pub struct StorageElement {
+    meta: *const Meta,
+    map: *const c_void,
+    sk: *mut c_void,
+    value: *mut SocketRecord,
+}
+
+/// Gives the socket behind a file to the process that holds it, if nobody owns it.
+///
+/// # Safety
+///
+/// Called by the kernel with its context.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub unsafe extern "C" fn own_sockets(ctx: *const TaskFile) -> i32 {
+    // SAFETY: the kernel's context.
+    let (task, file) = unsafe { ((*ctx).task, (*ctx).file) };
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    // SAFETY: a file that the verifier knows, not null.
+    let socket = unsafe { bpf_sock_from_file(file.cast()) };
+    if socket.is_null() {
+        return 0;
+    }
+    let sk = socket_of(socket.cast());
+    if sk.0.is_null() || !sk.is_inet() {
+        return 0;
+    }
+    // SAFETY: the socket of an open file; the record is checked for null.
+    unsafe {
+        let Some(record) = records::find_or_make(sk.0) else {
+            return 0;
+        };
+        let leader = Task(task).leader();
+        let key = leader.key();
+        if records::claim(record, &key, leader) {
+            processes::entry(&key, &leader.comm(), leader.cgroup_id());
+        }
+        if !seeded() && (*record).seen_ns == 0 {
+            (*record).flags |= FLAG_OLDER;
+        }
+        records::stamp(record);
+        if (*record).flags & FLAG_MARKED == 0
+            && let Some(tcp) = sk.tcp()
+        {
+            (*record).copied_seq = tcp.copied_seq();
+            (*record).flags |= FLAG_MARKED;
+        }
+    }
+    0
+}
+
+/// Writes the row of one socket.
+///
+/// # Safety
+///
+/// Called by the kernel with its context.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
+    // SAFETY: the kernel's context.
+    let (sk, value, seq) = unsafe { ((*ctx).sk, (*ctx).value, (*(*ctx).meta).seq) };
+    if sk.is_null() || value.is_null() {
+        return 0;
+    }
+    let sk: Sock<false> = Sock(sk);
+    let mut header = records::header(sk, sk.0);
+    records::add_tcp(&mut header, sk);
+    // SAFETY: both sources are as long as they say. What does not fit makes the
+    // kernel show the element again, in the next read.
+    unsafe {
+        bpf_seq_write(
+            seq.cast(),
+            (&raw const header).cast::<c_void>().cast_mut(),
+            size_of::<SocketHeader>() as u32,
+        );
+        bpf_seq_write(
+            seq.cast(),
+            value.cast(),
+            size_of::<SocketRecord>() as u32,
+        );
+    }
+    0
+}

@@ -1,0 +1,338 @@
+//! Reads fields of kernel structures at the offsets the loader wrote into `OFFSETS`.
+//!
+//! From a pointer that the verifier knows the type of, a field is an ordinary
+//! load. From any other (`PROBE`), it is copied by `bpf_probe_read_kernel`.
+
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
+
+use aya_ebpf::helpers::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
+};
+use netwatch_common::{
+    offsets::{ABSENT, Offsets},
+    process::ProcessKey,
+};
+
+/// Patched before the programs are loaded, then read-only.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::NONE;
+
+/// The offset of a field, as a constant that the verifier knows.
+macro_rules! offset {
+    ($field:ident) => {
+        patched(&raw const OFFSETS.$field)
+    };
+}
+
+/// A field of `OFFSETS`.
+#[inline(always)]
+fn patched(field: *const u32) -> u32 {
+    // SAFETY: points into a static; volatile, because the loader changes it.
+    unsafe { ptr::read_volatile(field) }
+}
+
+/// A field's value, or zero where this kernel has no such field.
+///
+/// # Safety
+///
+/// `base` is a kernel structure that has a `T` at `offset`; unless `PROBE`, the
+/// verifier knows its type.
+#[inline(always)]
+unsafe fn load<T: Copy, const PROBE: bool>(base: *const c_void, offset: u32) -> T {
+    // SAFETY: all `T` here are integers and pointers, for which zero is a value.
+    let zero = || unsafe { MaybeUninit::<T>::zeroed().assume_init() };
+    if offset == ABSENT {
+        return zero();
+    }
+    let field = base.wrapping_byte_add(offset as usize);
+    if PROBE {
+        // SAFETY: the helper checks the address itself.
+        unsafe { bpf_probe_read_kernel(field.cast::<T>()) }.unwrap_or_else(|_| zero())
+    } else {
+        // SAFETY: the caller's promise; the kernel handles a fault as a zero.
+        unsafe { ptr::read_volatile(field.cast::<T>()) }
+    }
+}
+
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
+pub const IPPROTO_TCP: u16 = 6;
+
+/// A `struct sock`.
+#[derive(Clone, Copy)]
+pub struct Sock<const PROBE: bool>(pub *mut c_void);
+
+impl<const PROBE: bool> Sock<PROBE> {
+    #[inline(always)]
+    fn field<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: `self.0` is a `struct sock`, the offset is one of its fields'.
+        unsafe { load::<T, PROBE>(self.0, offset) }
+    }
+
+    #[inline(always)]
+    pub fn family(self) -> u16 {
+        self.field(offset!(sock_family))
+    }
+
+    #[inline(always)]
+    pub fn is_inet(self) -> bool {
+        matches!(self.family(), AF_INET | AF_INET6)
+    }
+
+    #[inline(always)]
+    pub fn protocol(self) -> u16 {
+        self.field(offset!(sock_protocol))
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        self.field(offset!(sock_state))
+    }
+
+    #[inline(always)]
+    pub fn uid(self) -> u32 {
+        self.field(offset!(sock_uid))
+    }
+
+    /// Host order.
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        self.field(offset!(sock_local_port))
+    }
+
+    /// Network order.
+    #[inline(always)]
+    pub fn remote_port(self) -> u16 {
+        self.field(offset!(sock_remote_port))
+    }
+
+    #[inline(always)]
+    pub fn local_v4(self) -> u32 {
+        self.field(offset!(sock_local_v4))
+    }
+
+    #[inline(always)]
+    pub fn remote_v4(self) -> u32 {
+        self.field(offset!(sock_remote_v4))
+    }
+
+    #[inline(always)]
+    pub fn local_v6(self) -> [u64; 2] {
+        let at = offset!(sock_local_v6);
+        [self.field(at), self.field(at.wrapping_add(8))]
+    }
+
+    #[inline(always)]
+    pub fn remote_v6(self) -> [u64; 2] {
+        let at = offset!(sock_remote_v6);
+        [self.field(at), self.field(at.wrapping_add(8))]
+    }
+
+    /// `true` when the kernel made the socket for itself.
+    #[inline(always)]
+    pub fn is_kernel(self) -> bool {
+        let bit = offset!(sock_kernel_bit);
+        bit != ABSENT && self.field::<u8>(bit / 8) & (1 << (bit % 8)) != 0
+    }
+
+    /// `true` when the socket has a `struct socket`: it was made or accepted by a
+    /// process and not closed by it yet.
+    #[inline(always)]
+    pub fn is_attached(self) -> bool {
+        !self.field::<*const c_void>(offset!(sock_socket)).is_null()
+    }
+
+    /// Inode and cookie of the network namespace.
+    #[inline(always)]
+    pub fn netns(self) -> (u32, u64) {
+        let net: *const c_void = self.field(offset!(sock_net));
+        // SAFETY: every socket has a `struct net`.
+        unsafe {
+            (
+                load::<u32, PROBE>(net, offset!(net_inode)),
+                load::<u64, PROBE>(net, offset!(net_cookie)),
+            )
+        }
+    }
+
+    /// Id of the cgroup v2 the socket was made in.
+    #[inline(always)]
+    pub fn cgroup_id(self) -> u64 {
+        if offset!(sock_cgroup) == ABSENT {
+            return 0;
+        }
+        let cgroup: *const c_void = self.field(offset!(sock_cgroup));
+        // SAFETY: a `struct cgroup` and its `struct kernfs_node`; a null reads as zero.
+        unsafe {
+            let node: *const c_void = load::<_, PROBE>(cgroup, offset!(cgroup_kn));
+            load::<u64, PROBE>(node, offset!(kernfs_node_id))
+        }
+    }
+
+    /// `true` when receive calls do not read the TCP stream itself: kernel TLS and
+    /// other upper layer protocols, and sockets in a sockmap.
+    #[inline(always)]
+    pub fn has_other_reader(self, tcp: Tcp) -> bool {
+        const PSOCK: usize = 4;
+        tcp.ulp() || self.field::<usize>(offset!(sock_user_data)) & PSOCK != 0
+    }
+}
+
+impl Sock<false> {
+    /// The socket as TCP; `None` for any other protocol.
+    #[inline(always)]
+    pub fn tcp(self) -> Option<Tcp> {
+        // SAFETY: the verifier knows the pointer as a `struct sock`.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0) };
+        (!tcp.is_null()).then_some(Tcp(tcp.cast()))
+    }
+}
+
+/// The `struct sock` of a `struct socket`.
+#[inline(always)]
+pub fn socket_of(socket: *const c_void) -> Sock<false> {
+    // SAFETY: the verifier knows the pointer as a `struct socket`.
+    Sock(unsafe { load::<*mut c_void, false>(socket, offset!(socket_sk)) })
+}
+
+/// A `struct tcp_sock`.
+#[derive(Clone, Copy)]
+pub struct Tcp(*const c_void);
+
+impl Tcp {
+    #[inline(always)]
+    fn field<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: `self.0` is a `struct tcp_sock`, the offset is one of its fields'.
+        unsafe { load::<T, false>(self.0, offset) }
+    }
+
+    /// Network order. Unlike the socket's own field it is still there at the end.
+    #[inline(always)]
+    pub fn local_port_be(self) -> u16 {
+        self.field(offset!(tcp_local_port))
+    }
+
+    #[inline(always)]
+    pub fn copied_seq(self) -> u32 {
+        self.field(offset!(tcp_copied_seq))
+    }
+
+    /// Bytes that were read from the stream since it was established.
+    #[inline(always)]
+    pub fn consumed(self) -> u64 {
+        let unread = self
+            .field::<u32>(offset!(tcp_rcv_nxt))
+            .wrapping_sub(self.copied_seq());
+        self.field::<u64>(offset!(tcp_bytes_received))
+            .wrapping_sub(unread as u64)
+    }
+
+    #[inline(always)]
+    pub fn srtt_8us(self) -> u32 {
+        self.field(offset!(tcp_srtt))
+    }
+
+    #[inline(always)]
+    pub fn mdev_4us(self) -> u32 {
+        self.field(offset!(tcp_mdev))
+    }
+
+    #[inline(always)]
+    pub fn min_rtt_us(self) -> u32 {
+        self.field(offset!(tcp_rtt_min))
+    }
+
+    #[inline(always)]
+    pub fn retransmits(self) -> u32 {
+        self.field(offset!(tcp_retransmits))
+    }
+
+    #[inline(always)]
+    fn ulp(self) -> bool {
+        !self.field::<*const c_void>(offset!(tcp_ulp)).is_null()
+    }
+}
+
+/// A `struct task_struct`.
+#[derive(Clone, Copy)]
+pub struct Task(pub *const c_void);
+
+impl Task {
+    /// The running thread.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: always allowed; gives a pointer that the verifier knows.
+        Self(unsafe { bpf_get_current_task_btf() }.cast())
+    }
+
+    #[inline(always)]
+    fn field<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: `self.0` is a `struct task_struct`, the offset is one of its fields'.
+        unsafe { load::<T, false>(self.0, offset) }
+    }
+
+    /// The first thread of its process.
+    #[inline(always)]
+    pub fn leader(self) -> Self {
+        Self(self.field(offset!(task_leader)))
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        self.field(offset!(task_tgid))
+    }
+
+    /// Nanoseconds from boot to its start.
+    #[inline(always)]
+    pub fn start_ns(self) -> u64 {
+        self.field(offset!(task_start))
+    }
+
+    #[inline(always)]
+    pub fn is_kernel_thread(self) -> bool {
+        const PF_KTHREAD: u32 = 0x0020_0000;
+        self.field::<u32>(offset!(task_flags)) & PF_KTHREAD != 0
+    }
+
+    /// The name, NUL-padded.
+    #[inline(always)]
+    pub fn comm(self) -> [u8; 16] {
+        let at = offset!(task_comm);
+        let halves: [u64; 2] = [self.field(at), self.field(at.wrapping_add(8))];
+        // SAFETY: 16 bytes either way.
+        unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(halves) }
+    }
+
+    /// `true` once every thread of the process is exiting.
+    #[inline(always)]
+    pub fn group_is_dead(self) -> bool {
+        let signal: *const c_void = self.field(offset!(task_signal));
+        // SAFETY: a `struct signal_struct`, which lives as long as the task.
+        unsafe { load::<u32, false>(signal, offset!(signal_live)) == 0 }
+    }
+
+    /// Id of its cgroup v2.
+    #[inline(always)]
+    pub fn cgroup_id(self) -> u64 {
+        let set: *const c_void = self.field(offset!(task_cgroups));
+        // SAFETY: a `css_set`, its default cgroup and that one's `struct kernfs_node`.
+        unsafe {
+            let cgroup: *const c_void = load::<_, false>(set, offset!(css_set_cgroup));
+            let node: *const c_void = load::<_, false>(cgroup, offset!(cgroup_kn));
+            load::<u64, false>(node, offset!(kernfs_node_id))
+        }
+    }
+
+    /// The key of the process whose leader this is.
+    #[inline(always)]
+    pub fn key(self) -> ProcessKey {
+        if self.is_kernel_thread() {
+            return ProcessKey::KERNEL;
+        }
+        ProcessKey {
+            start_ns: self.start_ns(),
+            tgid: self.tgid(),
+            reserved: 0,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! IP packets, by socket.
+//!
+//! | hook | since |
+//! |---|---|
+//! | `cgroup_skb` ingress and egress at the cgroup v2 root | 4.10 |
+//!
+//! Bytes are IP bytes with headers. A packet that the device will split, or that
+//! was put together from several, counts as those several with all their headers.
+//! Not seen: packets of no full socket (to a closed port, to a socket in
+//! TIME-WAIT), forwarded ones, and the extra headers of IP fragments.
+//! Writes `SOCKETS`, `COUNTERS`.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::__sk_buff,
+    helpers::bpf_sk_fullsock,
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use netwatch_common::{
+    counters,
+    socket::{LOOPBACK, NETWORK},
+};
+
+use crate::{atomic, maps::count, records};
+
+const PASS: i32 = 1;
+/// The loopback device's index in every network namespace.
+const LOOPBACK_IFINDEX: u32 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// A packet arrived at a socket.
+#[cgroup_skb(ingress)]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    add::<false>(&ctx);
+    PASS
+}
+
+/// A packet left a socket.
+#[cgroup_skb(egress)]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    add::<true>(&ctx);
+    PASS
+}
+
+#[inline(always)]
+fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+    // SAFETY: the program's context; the verifier checks the socket for null.
+    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return;
+    }
+    // SAFETY: not null.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    if sk.is_null() {
+        return;
+    }
+    // SAFETY: a full socket.
+    let Some(record) = (unsafe { records::find_or_make(sk.cast()) }) else {
+        count(counters::UNTRACKED_PACKETS, 1);
+        return;
+    };
+    // SAFETY: the program's context.
+    let (length, ifindex, gso_size) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size) };
+    let (packets, bytes) = if gso_size == 0 {
+        (1, length as u64)
+    } else {
+        // SAFETY: the program's context.
+        segments(ctx, length, gso_size, unsafe { (*skb).gso_segs })
+    };
+    let link = if ifindex == LOOPBACK_IFINDEX {
+        LOOPBACK
+    } else {
+        NETWORK
+    };
+    // SAFETY: a map value, checked for null.
+    unsafe {
+        let wire = &raw mut (*record).wire[link];
+        if EGRESS {
+            atomic::add(&raw mut (*wire).tx_bytes, bytes);
+            atomic::add(&raw mut (*wire).tx_packets, packets);
+        } else {
+            atomic::add(&raw mut (*wire).rx_bytes, bytes);
+            atomic::add(&raw mut (*wire).rx_packets, packets);
+        }
+    }
+}
+
+/// Packets and bytes that an offloaded packet of `length` bytes stands for.
+#[inline(always)]
+fn segments(ctx: &SkBuffContext, length: u32, gso_size: u32, gso_segs: u32) -> (u64, u64) {
+    let Some(headers) = headers(ctx) else {
+        return (1, length as u64);
+    };
+    let payload = length.saturating_sub(headers);
+    let segments = if gso_segs != 0 {
+        gso_segs
+    } else {
+        payload.div_ceil(gso_size)
+    }
+    .max(1);
+    (
+        segments as u64,
+        length as u64 + (segments as u64 - 1) * headers as u64,
+    )
+}
+
+/// Length of the IP and transport headers.
+#[inline(always)]
+fn headers(ctx: &SkBuffContext) -> Option<u32> {
+    let first: u8 = ctx.load(0).ok()?;
+    let (mut protocol, mut at) = if first >> 4 == 4 {
+        (ctx.load::<u8>(9).ok()?, (first as usize & 0xf) * 4)
+    } else {
+        (ctx.load::<u8>(6).ok()?, 40)
+    };
+    // At most four IPv6 extension headers: hop-by-hop, routing, destination options.
+    for _ in 0..4 {
+        if first >> 4 == 4 || !matches!(protocol, 0 | 43 | 60) {
+            break;
+        }
+        protocol = ctx.load::<u8>(at).ok()?;
+        at += (ctx.load::<u8>(at + 1).ok()? as usize + 1) * 8;
+    }
+    match protocol {
+        TCP => Some(at as u32 + (ctx.load::<u8>(at + 12).ok()? as u32 >> 4) * 4),
+        UDP => Some(at as u32 + 8),
+        _ => None,
+    }
+}

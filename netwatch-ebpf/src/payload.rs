@@ -1,0 +1,164 @@
+//! Payload bytes, by the process that made the call and by socket.
+//!
+//! | hook | kernel prototype | since |
+//! |---|---|---|
+//! | tp_btf `sock_send_length` | `(struct sock *sk, int ret, int flags)` | 6.3 |
+//! | tp_btf `sock_recv_length` | `(struct sock *sk, int ret, int flags)` | 6.3 |
+//! | tp_btf `tcp_rcv_space_adjust` | `(struct sock *sk)` | 4.16 |
+//!
+//! The first two see every send and receive call's return value, in the caller's
+//! context. For TCP, received bytes are taken from `copied_seq` instead, in
+//! `tcp_rcv_space_adjust`: every way of reading the stream passes there with the
+//! socket locked (also splice and `TCP_ZEROCOPY_RECEIVE`, which make no receive
+//! call), and a peek does not move it. Writes `SOCKETS`, `PROCESSES`, `COUNTERS`.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use netwatch_common::{
+    counters,
+    socket::{FLAG_MARKED, SocketRecord},
+};
+
+use crate::{
+    atomic,
+    kernel::{IPPROTO_TCP, Sock, Task},
+    maps::{count, seeded},
+    processes, records,
+};
+
+/// 1 when `cgroup/sock_release` will see the end of sockets that are not TCP. The
+/// loader sets it to 0 where there is no cgroup v2: a record then vanishes with its
+/// socket, so the bytes go to the process's total at once.
+#[unsafe(no_mangle)]
+static RELEASE_SEEN: u32 = 1;
+
+const MSG_PEEK: i32 = 0x2;
+const MSG_ERRQUEUE: i32 = 0x2000;
+
+/// A send call returned.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    let sk: Sock<false> = Sock(ctx.arg(0));
+    let ret: i32 = ctx.arg(1);
+    if ret > 0 && sk.is_inet() {
+        add(sk, ret as u64, 0);
+    }
+    0
+}
+
+/// A receive call returned.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    let sk: Sock<false> = Sock(ctx.arg(0));
+    let ret: i32 = ctx.arg(1);
+    let flags: i32 = ctx.arg(2);
+    if ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 || !sk.is_inet() {
+        return 0;
+    }
+    if sk.protocol() == IPPROTO_TCP
+        && let Some(tcp) = sk.tcp()
+        && !sk.has_other_reader(tcp)
+    {
+        return 0;
+    }
+    add(sk, 0, ret as u64);
+    0
+}
+
+/// Bytes were read from a TCP stream; the socket is locked.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
+    let sk: Sock<false> = Sock(ctx.arg(0));
+    let Some(tcp) = sk.tcp() else { return 0 };
+    // SAFETY: a tracepoint's socket argument.
+    let Some(record) = (unsafe { records::find_or_make(sk.0) }) else {
+        count(counters::UNTRACKED_CALLS, 1);
+        return 0;
+    };
+    let now = tcp.copied_seq();
+    // SAFETY: a map value, checked for null; the socket's lock orders all writers
+    // of `copied_seq` but the seeding iterator, which writes only unmarked records.
+    let read = unsafe {
+        let read = if (*record).flags & FLAG_MARKED != 0 {
+            now.wrapping_sub((*record).copied_seq) as u64
+        } else {
+            (*record).flags |= FLAG_MARKED;
+            if seeded() && !sk.is_kernel() {
+                tcp.consumed()
+            } else {
+                0
+            }
+        };
+        (*record).copied_seq = now;
+        read
+    };
+    if read != 0 && !sk.has_other_reader(tcp) {
+        // SAFETY: a map value, checked for null.
+        unsafe { credit(record, 0, read, true) };
+    }
+    0
+}
+
+#[inline(always)]
+fn add(sk: Sock<false>, tx: u64, rx: u64) {
+    // SAFETY: a tracepoint's socket argument.
+    if let Some(record) = unsafe { records::find_or_make(sk.0) } {
+        // SAFETY: a static, volatile because the loader changes it; a map value,
+        // checked for null.
+        unsafe {
+            let end_is_seen = core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0
+                || sk.protocol() == IPPROTO_TCP;
+            credit(record, tx, rx, end_is_seen);
+        }
+    } else {
+        count(counters::UNTRACKED_CALLS, 1);
+        let leader = Task::current().leader();
+        processes::add_payload(processes::current(&leader.key(), leader), tx, rx);
+    }
+}
+
+/// Gives bytes to the running process: in the socket's record when it is the
+/// owner and the record's end will be seen, else in the process's own total.
+#[inline(always)]
+unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool) {
+    let leader = Task::current().leader();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let owner = &raw const (*record).owner;
+        if end_is_seen
+            && (*owner).start_ns == leader.start_ns()
+            && (*owner).tgid == leader.tgid()
+        {
+            own(record, tx, rx);
+            return;
+        }
+        let key = leader.key();
+        if records::claim(record, &key, leader) {
+            records::stamp(record);
+            processes::current(&key, leader);
+        }
+        if end_is_seen && (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {
+            own(record, tx, rx);
+        } else {
+            if tx != 0 {
+                atomic::add(&raw mut (*record).shared_tx_bytes, tx);
+            }
+            if rx != 0 {
+                atomic::add(&raw mut (*record).shared_rx_bytes, rx);
+            }
+            processes::add_payload(processes::current(&key, leader), tx, rx);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn own(record: *mut SocketRecord, tx: u64, rx: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if tx != 0 {
+            atomic::add(&raw mut (*record).tx_bytes, tx);
+        }
+        if rx != 0 {
+            atomic::add(&raw mut (*record).rx_bytes, rx);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The record in each socket: who owns the socket, what it moved, and its end.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+};
+use netwatch_common::{
+    counters,
+    process::ProcessKey,
+    socket::{LOOPBACK, NETWORK, SocketHeader, SocketRecord, Wire},
+};
+
+use crate::{
+    atomic,
+    kernel::{AF_INET6, Sock, Task},
+    maps::{CLOSED, SOCKETS, count},
+    processes,
+};
+
+/// The record of a socket, or `None` when it has none.
+///
+/// # Safety
+///
+/// `sk` is a socket pointer that the program type may pass to `bpf_sk_storage_get`.
+#[inline(always)]
+pub unsafe fn find(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    // SAFETY: the caller's promise.
+    unsafe { get(sk, 0) }
+}
+
+/// The record of a socket, made if it has none. `None` when the kernel refuses:
+/// no memory, or the socket's option memory is used up.
+///
+/// # Safety
+///
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn find_or_make(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    // SAFETY: the caller's promise.
+    unsafe { get(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) }
+}
+
+#[inline(always)]
+unsafe fn get(sk: *mut c_void, flags: u64) -> Option<*mut SocketRecord> {
+    // SAFETY: the caller's promise; a null initial value means all zero.
+    let record = unsafe {
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk,
+            ptr::null_mut(),
+            flags,
+        )
+    };
+    (!record.is_null()).then_some(record.cast())
+}
+
+/// Makes the process whose leader is given the owner, unless there is one.
+///
+/// # Safety
+///
+/// `record` is a value of `SOCKETS`, checked for null.
+#[inline(always)]
+pub unsafe fn claim(record: *mut SocketRecord, key: &ProcessKey, leader: Task) -> bool {
+    // SAFETY: the caller's promise. Only the one that wins the claim writes the rest.
+    unsafe {
+        if (*record).owner.start_ns != 0
+            || !atomic::claim(&raw mut (*record).owner.start_ns, key.start_ns)
+        {
+            return false;
+        }
+        (*record).owner.tgid = key.tgid;
+        (*record).comm = leader.comm();
+    }
+    true
+}
+
+/// Notes when the socket was first seen, once.
+///
+/// # Safety
+///
+/// As for [`claim`].
+#[inline(always)]
+pub unsafe fn stamp(record: *mut SocketRecord) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*record).seen_ns == 0 {
+            (*record).seen_ns = bpf_ktime_get_boot_ns();
+        }
+    }
+}
+
+/// What a socket is, for its row.
+#[inline(always)]
+pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> SocketHeader {
+    let family = sk.family();
+    let (local, remote) = if family == AF_INET6 {
+        (sk.local_v6(), sk.remote_v6())
+    } else {
+        ([sk.local_v4() as u64, 0], [sk.remote_v4() as u64, 0])
+    };
+    let (netns_inode, netns_cookie) = sk.netns();
+    SocketHeader {
+        // SAFETY: the program's own socket pointer, of the type its helper takes.
+        cookie: unsafe { bpf_get_socket_cookie(cookie_of) },
+        netns_cookie,
+        cgroup_id: sk.cgroup_id(),
+        local,
+        remote,
+        netns_inode,
+        uid: sk.uid(),
+        srtt_8us: 0,
+        mdev_4us: 0,
+        min_rtt_us: u32::MAX,
+        retransmits: 0,
+        family,
+        protocol: sk.protocol(),
+        local_port: sk.local_port(),
+        remote_port_be: sk.remote_port(),
+        state: sk.state(),
+        kernel: sk.is_kernel() as u8,
+        attached: sk.is_attached() as u8,
+        folded: 0,
+        reserved: 0,
+    }
+}
+
+/// Adds what TCP knows of itself.
+#[inline(always)]
+pub fn add_tcp(header: &mut SocketHeader, sk: Sock<false>) {
+    if let Some(tcp) = sk.tcp() {
+        header.local_port = u16::from_be(tcp.local_port_be());
+        header.srtt_8us = tcp.srtt_8us();
+        header.mdev_4us = tcp.mdev_4us();
+        header.min_rtt_us = tcp.min_rtt_us();
+        header.retransmits = tcp.retransmits();
+    }
+}
+
+/// Ends a socket: its bytes go to its owner's total, its row into `CLOSED`.
+///
+/// # Safety
+///
+/// As for [`claim`].
+#[inline(always)]
+pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
+    // SAFETY: the caller's promise.
+    let owner = unsafe { (*record).owner };
+    let key = if owner.start_ns == 0 && header.kernel != 0 {
+        ProcessKey::KERNEL
+    } else {
+        owner
+    };
+    // SAFETY: the caller's promise.
+    let comm = unsafe { (*record).comm };
+    let total = processes::entry(&key, &comm, header.cgroup_id);
+    if let Some(total) = total {
+        header.folded = 1;
+        // SAFETY: map values, checked for null.
+        unsafe {
+            processes::add_payload(Some(total), (*record).tx_bytes, (*record).rx_bytes);
+            add_wire(
+                &raw mut (*total).wire[LOOPBACK],
+                &raw const (*record).wire[LOOPBACK],
+            );
+            add_wire(
+                &raw mut (*total).wire[NETWORK],
+                &raw const (*record).wire[NETWORK],
+            );
+        }
+    }
+    let Some(mut row) = CLOSED.reserve(0) else {
+        count(counters::CLOSED_ROWS, 1);
+        if total.is_none() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                processes::add_payload(None, (*record).tx_bytes, (*record).rx_bytes);
+                count(counters::UNATTRIBUTED_WIRE, wire_bytes(record));
+            }
+        }
+        return;
+    };
+    // SAFETY: the reserved row is large enough; the record is a map value.
+    unsafe {
+        let place = row.as_mut_ptr();
+        ptr::write(&raw mut (*place).header, header);
+        ptr::write(&raw mut (*place).record, ptr::read(record));
+    }
+    row.submit(BPF_RB_NO_WAKEUP.into());
+}
+
+#[inline(always)]
+unsafe fn add_wire(total: *mut Wire, part: *const Wire) {
+    // SAFETY: both point into map values, checked for null.
+    unsafe {
+        if (*part).rx_packets != 0 {
+            atomic::add(&raw mut (*total).rx_bytes, (*part).rx_bytes);
+            atomic::add(&raw mut (*total).rx_packets, (*part).rx_packets);
+        }
+        if (*part).tx_packets != 0 {
+            atomic::add(&raw mut (*total).tx_bytes, (*part).tx_bytes);
+            atomic::add(&raw mut (*total).tx_packets, (*part).tx_packets);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn wire_bytes(record: *const SocketRecord) -> u64 {
+    // SAFETY: a map value, checked for null.
+    let [a, b] = unsafe { [(*record).wire[LOOPBACK], (*record).wire[NETWORK]] };
+    a.rx_bytes + a.tx_bytes + b.rx_bytes + b.tx_bytes
+}

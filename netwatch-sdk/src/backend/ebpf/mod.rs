@@ -1,0 +1,283 @@
+//! Measures with the kernel programs of `netwatch-ebpf`. Linux only.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `programs` | which programs there are, and the ladder of rungs |
+//! | `offsets` | where this kernel keeps the fields they read |
+//! | `load` | loading, attaching, listing the older sockets |
+//! | `syscall` | the `bpf(2)` calls that aya lacks |
+//! | `decode` | kernel bytes to typed values |
+//! | `accounts` | adding up, so that every byte counts once |
+//! | `cgroup`, `capabilities` | what the host offers |
+
+mod accounts;
+mod capabilities;
+mod cgroup;
+mod decode;
+mod load;
+mod object;
+mod offsets;
+mod programs;
+mod syscall;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    os::fd::AsFd as _,
+    time::{Duration, Instant},
+};
+
+use aya::maps::{Array, HashMap as BpfHashMap, RingBuf};
+use chrono::Utc;
+use netwatch_common::{
+    counters,
+    process::{ProcessKey, ProcessRecord},
+    socket::SocketRow,
+};
+use zerocopy::FromBytes as _;
+
+use self::{accounts::Accounts, cgroup::CgroupPaths, load::Loaded};
+pub(crate) use self::load::MapSizes;
+use super::Measure;
+use crate::{
+    Error, ErrorKind, Result,
+    collector::{MapPressure, Packets, Refusal, Status},
+    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
+};
+
+/// The running kernel programs.
+pub(crate) struct Ebpf {
+    loaded: Loaded,
+    closed: RingBuf<aya::maps::MapData>,
+    accounts: Accounts,
+    cgroups: CgroupPaths,
+    sizes: MapSizes,
+    /// Sockets without an owner that the last search left without one.
+    ownerless: HashSet<u64>,
+    records: usize,
+    unreadable: u64,
+}
+
+impl fmt::Debug for Ebpf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ebpf")
+            .field("hook", &self.loaded.rung.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ebpf {
+    /// Loads and attaches the programs on this thread. About 60 ms.
+    ///
+    /// # Errors
+    ///
+    /// Names the missing capability, kernel feature or mount.
+    pub(crate) fn start(sizes: MapSizes) -> Result<Self> {
+        let mut loaded = load::load(sizes)?;
+        let closed = loaded
+            .ebpf
+            .take_map("CLOSED")
+            .and_then(|map| RingBuf::try_from(map).ok())
+            .ok_or_else(|| Error::new(ErrorKind::Malformed, "the object has no CLOSED"))?;
+        let root = loaded.cgroup.clone().unwrap_or_default();
+        Ok(Self {
+            loaded,
+            closed,
+            accounts: Accounts::default(),
+            cgroups: CgroupPaths::new(root),
+            sizes,
+            ownerless: HashSet::new(),
+            records: 0,
+            unreadable: 0,
+        })
+    }
+
+    fn open_sockets(&self) -> Result<Vec<SocketRow>> {
+        let mut bytes = Vec::new();
+        self.loaded
+            .sockets
+            .run(|piece| bytes.extend_from_slice(piece))
+            .map_err(|error| Error::io("the list of sockets", error))?;
+        let mut seen = HashSet::with_capacity(bytes.len() / size_of::<SocketRow>());
+        Ok(bytes
+            .chunks_exact(size_of::<SocketRow>())
+            .filter_map(|row| SocketRow::read_from_bytes(row).ok())
+            // A pass can show a socket twice while others come and go.
+            .filter(|row| seen.insert(row.header.cookie))
+            .collect())
+    }
+
+    fn closed_sockets(&mut self) -> (Vec<SocketRow>, u64) {
+        let (mut rows, mut unreadable) = (Vec::new(), 0);
+        while let Some(item) = self.closed.next() {
+            match SocketRow::read_from_prefix(&item) {
+                Ok((row, _)) => rows.push(row),
+                Err(_) => unreadable += 1,
+            }
+        }
+        (rows, unreadable)
+    }
+
+    fn counters(&self) -> Result<[u64; counters::LEN as usize]> {
+        let failed = |error| Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error);
+        let map = Array::<_, u64>::try_from(load::generic_map(&self.loaded.ebpf, "COUNTERS")?)
+            .map_err(failed)?;
+        let mut values = [0; counters::LEN as usize];
+        for (index, value) in (0..).zip(&mut values) {
+            *value = map.get(&index, 0).map_err(failed)?;
+        }
+        Ok(values)
+    }
+
+    fn remove(&mut self, keys: &[ProcessKey]) -> Result<()> {
+        let failed = |error| Error::new(ErrorKind::Io, "PROCESSES cannot be written").because(error);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let Some(map) = self.loaded.ebpf.map_mut("PROCESSES") else {
+            return Ok(());
+        };
+        let mut map = BpfHashMap::<_, [u8; 16], [u8; size_of::<ProcessRecord>()]>::try_from(map)
+            .map_err(failed)?;
+        for key in keys {
+            // Not there any more is as good.
+            let _ = map.remove(&zerocopy::transmute!(*key));
+        }
+        Ok(())
+    }
+
+    /// Accepted sockets that nobody has used have no owner yet; looks for one when
+    /// there are new ones.
+    fn list_with_owners(&mut self) -> Result<Vec<SocketRow>> {
+        let rows = self.open_sockets()?;
+        let ownerless = |rows: &[SocketRow]| -> HashSet<u64> {
+            rows.iter()
+                .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
+                .map(|row| row.header.cookie)
+                .collect()
+        };
+        let now = ownerless(&rows);
+        if now.is_subset(&self.ownerless) {
+            self.ownerless = now;
+            return Ok(rows);
+        }
+        self.loaded.find_owners()?;
+        let rows = self.open_sockets()?;
+        self.ownerless = ownerless(&rows);
+        Ok(rows)
+    }
+}
+
+impl Measure for Ebpf {
+    fn read(&mut self) -> Result<Reading> {
+        let failed = |error| Error::io("PROCESSES cannot be read", error);
+        // In this order: see `accounts`.
+        let records: Vec<(ProcessKey, ProcessRecord)> = {
+            let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
+            syscall::read_map(map.fd().as_fd()).map_err(failed)?
+        };
+        let mut open = self.list_with_owners()?;
+        let (closed, unreadable) = self.closed_sockets();
+        self.unreadable += unreadable;
+        self.records = records.len();
+        let removable = self.accounts.update(&records, &open, &closed);
+        self.remove(&removable)?;
+        let counted = self.counters()?;
+        let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
+
+        let ended: HashSet<u64> = closed.iter().map(|row| row.header.cookie).collect();
+        open.retain(|row| !ended.contains(&row.header.cookie));
+        let counts_packets = self.loaded.cgroup.is_ok();
+        let names: HashMap<ProcessKey, String> = self
+            .accounts
+            .iter()
+            .map(|(key, account)| (*key, decode::name(&account.comm)))
+            .collect();
+        let socket = |row: &SocketRow| {
+            let mut socket = decode::socket(row, counts_packets);
+            if let Some(name) = names.get(&row.record.owner) {
+                socket.owner_name = socket.owner_name.map(|_| name.clone());
+            }
+            socket
+        };
+        let mut processes: Vec<Process> = Vec::with_capacity(names.len());
+        for (key, account) in self.accounts.iter() {
+            let id = decode::attribution(key);
+            processes.push(Process {
+                id,
+                name: match id {
+                    Attribution::Process(_) => names.get(key).cloned().unwrap_or_default(),
+                    Attribution::Kernel => "[kernel]".to_owned(),
+                    Attribution::Unknown | Attribution::Unattributed => "[unknown]".to_owned(),
+                },
+                payload: account.total.payload,
+                wire: counts_packets.then_some(account.total.wire),
+                sockets: account.sockets,
+                cgroup_id: (account.cgroup_id != 0).then_some(account.cgroup_id),
+                cgroup: self.cgroups.get(account.cgroup_id).map(str::to_owned),
+                accuracy: Accuracy::Exact,
+                alive: !account.exited,
+            });
+        }
+        let (rx_bytes, tx_bytes) = (
+            count(counters::UNATTRIBUTED_RX),
+            count(counters::UNATTRIBUTED_TX),
+        );
+        if rx_bytes != 0 || tx_bytes != 0 {
+            processes.push(Process {
+                id: Attribution::Unattributed,
+                name: "[unattributed]".to_owned(),
+                payload: Payload { rx_bytes, tx_bytes },
+                wire: None,
+                sockets: 0,
+                cgroup_id: None,
+                cgroup: None,
+                accuracy: Accuracy::Exact,
+                alive: true,
+            });
+        }
+        Ok(Reading {
+            taken_at: Instant::now(),
+            timestamp: Utc::now(),
+            source: Source::Ebpf,
+            open: open.iter().map(socket).collect(),
+            closed: closed.iter().map(socket).collect(),
+            processes,
+            lost: Lost {
+                unattributed_rx_bytes: rx_bytes,
+                unattributed_tx_bytes: tx_bytes,
+                unattributed_wire_bytes: count(counters::UNATTRIBUTED_WIRE),
+                unseen_bytes: 0,
+                closed_rows: count(counters::CLOSED_ROWS),
+                untracked_calls: count(counters::UNTRACKED_CALLS),
+                untracked_packets: count(counters::UNTRACKED_PACKETS),
+                unreadable: self.unreadable,
+            },
+        })
+    }
+
+    fn status(&self) -> Status {
+        let refused = self.loaded.refused.iter().map(|(what, why)| Refusal {
+            what: (*what).to_owned(),
+            why: why.clone(),
+        });
+        Status {
+            source: Source::Ebpf,
+            hook: Some(self.loaded.rung.name),
+            refused: refused.collect(),
+            packets: match &self.loaded.cgroup {
+                Ok(path) => Packets::Counted(path.display().to_string()),
+                Err(why) => Packets::NotCounted(why.clone()),
+            },
+            maps: vec![MapPressure {
+                name: "PROCESSES",
+                used: self.records as u64,
+                capacity: u64::from(self.sizes.processes),
+            }],
+            lost: Lost::default(),
+            start_cost: Duration::ZERO,
+            read_cost: Duration::ZERO,
+            readings: 0,
+        }
+    }
+}

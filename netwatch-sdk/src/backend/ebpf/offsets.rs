@@ -1,0 +1,60 @@
+//! Looks the fields that the kernel programs read up in the running kernel's BTF.
+
+use netwatch_common::offsets::{ABSENT, Offsets};
+use zerocopy::FromBytes as _;
+
+use crate::{Error, ErrorKind, Result, parse::btf::Btf};
+
+/// Where the kernel's type information is.
+pub(super) const PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Fields that some kernels lack; a program does without.
+const OPTIONAL: &[&str] = &[
+    "net_cookie",
+    "sk_cgrp_data.cgroup",
+    "sk_kern_sock",
+    "dfl_cgrp",
+    "inet_conn.icsk_ulp_ops",
+];
+
+/// The offsets of this kernel.
+pub(super) fn read() -> Result<Offsets> {
+    let data = std::fs::read(PATH).map_err(|error| {
+        Error::io(
+            format!(
+                "{PATH} cannot be read: the kernel needs CONFIG_DEBUG_INFO_BTF, and /sys mounted"
+            ),
+            error,
+        )
+    })?;
+    let malformed = || Error::new(ErrorKind::Malformed, format!("{PATH} is not readable as BTF"));
+    let btf = Btf::parse(&data).ok_or_else(malformed)?;
+    let mut found = Vec::with_capacity(Offsets::FIELDS.len());
+    for (structure, path) in Offsets::FIELDS {
+        let offset = match btf.field(structure, path) {
+            Some(at) if at.is_bit_field => at.bits,
+            Some(at) => at.bits / 8,
+            None if OPTIONAL.contains(path) => ABSENT,
+            None => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("this kernel's BTF has no field {structure}.{path}"),
+                ));
+            }
+        };
+        found.extend(offset.to_ne_bytes());
+    }
+    Offsets::read_from_bytes(&found).map_err(|_| malformed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_optional_field_is_one_that_is_looked_up() {
+        for path in OPTIONAL {
+            assert!(Offsets::FIELDS.iter().any(|(_, known)| known == path), "{path}");
+        }
+    }
+}

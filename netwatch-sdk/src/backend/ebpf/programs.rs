@@ -1,0 +1,80 @@
+//! The kernel programs and what each is for, as tables.
+//!
+//! A rung is one way of counting payload bytes. The ladder is climbed from the top:
+//! the first rung whose every program loads and attaches is used.
+
+use aya::programs::CgroupSkbAttachType;
+
+/// How a program is hooked into the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hook {
+    /// A tracepoint, by its BTF type.
+    TpBtf(&'static str),
+    /// Packets of a cgroup.
+    CgroupSkb(CgroupSkbAttachType),
+    /// Sockets of a cgroup; the object says at which moment.
+    CgroupSock,
+}
+
+/// A program of the object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program {
+    /// Its name in the object.
+    pub(super) name: &'static str,
+    /// Where it goes.
+    pub(super) hook: Hook,
+}
+
+/// One way of counting payload bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rung {
+    /// Its name in the status and in `--hook`.
+    pub(super) name: &'static str,
+    /// All of them must attach.
+    pub(super) programs: &'static [Program],
+}
+
+const fn tracepoint(name: &'static str) -> Program {
+    Program {
+        name,
+        hook: Hook::TpBtf(name),
+    }
+}
+
+/// The ways of counting payload bytes, best first.
+pub(super) const RUNGS: &[Rung] = &[Rung {
+    name: "tp_btf",
+    programs: &[
+        tracepoint("sock_send_length"),
+        tracepoint("sock_recv_length"),
+        tracepoint("tcp_rcv_space_adjust"),
+    ],
+}];
+
+/// Beginnings and ends of TCP connections and processes; needed with every rung.
+pub(super) const LIFECYCLE: &[Program] = &[
+    tracepoint("inet_sock_set_state"),
+    tracepoint("tcp_destroy_sock"),
+    tracepoint("sched_process_exec"),
+    tracepoint("sched_process_exit"),
+];
+
+/// What the cgroup v2 root adds: packets, and the ends of other sockets.
+pub(super) const CGROUP: &[Program] = &[
+    Program {
+        name: "ingress",
+        hook: Hook::CgroupSkb(CgroupSkbAttachType::Ingress),
+    },
+    Program {
+        name: "egress",
+        hook: Hook::CgroupSkb(CgroupSkbAttachType::Egress),
+    },
+    Program {
+        name: "sock_create",
+        hook: Hook::CgroupSock,
+    },
+    Program {
+        name: "sock_release",
+        hook: Hook::CgroupSock,
+    },
+];

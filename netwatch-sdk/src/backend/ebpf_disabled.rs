@@ -1,0 +1,38 @@
+//! The twin of `ebpf` where there are no kernel programs to load.
+
+use crate::{Error, ErrorKind, Result, backend::Measure, collector::Status, reading::Reading};
+
+/// Sizes of the maps, which are not made here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MapSizes {
+    pub(crate) processes: u32,
+    pub(crate) closed_bytes: u32,
+}
+
+/// Cannot be made.
+#[derive(Debug)]
+pub(crate) enum Ebpf {}
+
+impl Ebpf {
+    /// Always an error that says why.
+    pub(crate) fn start(_sizes: MapSizes) -> Result<Self> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            if cfg!(not(feature = "ebpf")) {
+                "this program was built without the feature `ebpf`"
+            } else {
+                "eBPF needs Linux on x86_64 or aarch64"
+            },
+        ))
+    }
+}
+
+impl Measure for Ebpf {
+    fn read(&mut self) -> Result<Reading> {
+        match *self {}
+    }
+
+    fn status(&self) -> Status {
+        match *self {}
+    }
+}

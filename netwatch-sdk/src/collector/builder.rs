@@ -1,0 +1,112 @@
+//! Settings, and the choice of a backend.
+
+use std::time::Instant;
+
+use super::{Collector, Refusal};
+use crate::{
+    Error, ErrorKind, Result,
+    backend::{
+        Measure,
+        ebpf::{Ebpf, MapSizes},
+    },
+    error::chain,
+};
+
+/// Which way of measuring to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The best that this host allows.
+    #[default]
+    Auto,
+    /// Kernel programs, or an error that says why not.
+    Ebpf,
+}
+
+/// Settings of a [`Collector`].
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    backend: Backend,
+    sizes: MapSizes,
+}
+
+impl Builder {
+    /// Chooses the way of measuring; the best that works by default.
+    #[must_use]
+    pub const fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Room for processes that moved bytes and are alive, or ended since the previous
+    /// reading; 16,384 by default, about 200 bytes of kernel memory each. When it is
+    /// full, bytes on open sockets still reach their process, and the rest is counted
+    /// in [`Lost`](crate::reading::Lost).
+    #[must_use]
+    pub const fn max_processes(mut self, processes: u32) -> Self {
+        self.sizes.processes = if processes == 0 { 1 } else { processes };
+        self
+    }
+
+    /// Room for the rows of sockets that closed since the previous reading, in bytes
+    /// of kernel memory, 248 a socket; 4 MiB by default, rounded up to a power of two
+    /// of at least 4,096. When it is full, rows are lost and counted in
+    /// [`Lost`](crate::reading::Lost); the bytes still reach their process.
+    #[must_use]
+    pub const fn closed_buffer_bytes(mut self, bytes: u32) -> Self {
+        const MAX: u32 = 1 << 30;
+        let bytes = if bytes < 4096 { 4096 } else { bytes };
+        self.sizes.closed_bytes = if bytes > MAX {
+            MAX
+        } else {
+            bytes.next_power_of_two()
+        };
+        self
+    }
+
+    /// Starts measuring, on this thread. With kernel programs it takes about 60 ms.
+    ///
+    /// # Errors
+    ///
+    /// When the chosen backend cannot run, or none can. The message names the missing
+    /// capability, kernel feature, mount or program, and the way out.
+    pub fn start(self) -> Result<Collector> {
+        let began = Instant::now();
+        let mut refused = Vec::new();
+        let mut permission = false;
+        for (name, backend) in [("ebpf", Backend::Ebpf)] {
+            if self.backend != Backend::Auto && self.backend != backend {
+                continue;
+            }
+            match self.open(backend) {
+                Ok(running) => return Ok(Collector::new(running, refused, began.elapsed())),
+                Err(error) if self.backend == backend => return Err(error),
+                Err(error) => {
+                    permission |= error.kind() == ErrorKind::Permission;
+                    refused.push(Refusal {
+                        what: name.to_owned(),
+                        why: chain(&error),
+                    });
+                }
+            }
+        }
+        let reasons: Vec<String> = refused
+            .iter()
+            .map(|refusal| format!("{}: {}", refusal.what, refusal.why))
+            .collect();
+        Err(Error::new(
+            if permission {
+                ErrorKind::Permission
+            } else {
+                ErrorKind::Unsupported
+            },
+            format!("no backend can run here ({})", reasons.join("; ")),
+        ))
+    }
+
+    fn open(&self, backend: Backend) -> Result<Box<dyn Measure>> {
+        match backend {
+            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes)?)),
+        }
+    }
+}

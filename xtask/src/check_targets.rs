@@ -1,0 +1,73 @@
+//! `cargo xtask check-targets`: type checks and lints for the targets this machine is not.
+
+use clap::Args;
+
+use anyhow::Result;
+
+use crate::command::{self, progress};
+use crate::cross_toolchain::Toolchain;
+
+const TARGETS: [&str; 4] = [
+    "aarch64-apple-darwin",
+    "x86_64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+    "aarch64-unknown-linux-gnu",
+];
+const FEATURES: [&[&str]; 3] = [
+    &["--all-features"],
+    &["--no-default-features", "--features", "collectors"],
+    &["--no-default-features"],
+];
+
+/// Type-check and lint for macOS, Windows and arm64 Linux, without those machines
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask check-targets                        all of them
+  cargo xtask check-targets aarch64-apple-darwin   one
+
+A target that the Rust in use has (`rustup target add …`) is checked with it. For the others, on Debian 12,
+Debian's compiler and library source are unpacked into the user's cache folder (700 MB) and the library's
+metadata is built there, once. Nothing is linked, nothing is run.")]
+pub(crate) struct CheckTargets {
+    /// Target triples; the four supported ones when none is named
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+}
+
+impl CheckTargets {
+    pub(crate) fn run(&self) -> Result<()> {
+        let all = TARGETS.map(str::to_owned);
+        let targets: &[String] = if self.targets.is_empty() {
+            &all
+        } else {
+            &self.targets
+        };
+        for target in targets {
+            check(target)?;
+        }
+        Ok(())
+    }
+}
+
+fn check(target: &str) -> Result<()> {
+    progress(format!("checking {target}"));
+    let toolchain = Toolchain::for_target(target)?;
+    // Windows has the types and empty collectors; the tests are about hosts that have more.
+    let what: &[&str] = if target.contains("windows") {
+        &["--lib", "--bins"]
+    } else {
+        &["--all-targets"]
+    };
+    for features in FEATURES {
+        command::run(
+            toolchain
+                .cargo_clippy()?
+                .args(["--package", "netwatch-sdk", "--target", target])
+                .args(what)
+                .args(features)
+                .args(["--", "-D", "warnings"]),
+        )?;
+    }
+    Ok(())
+}
