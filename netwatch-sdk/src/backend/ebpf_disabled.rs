@@ -1,6 +1,11 @@
 //! The twin of `ebpf` where there are no kernel programs to load.
 
-use crate::{Error, ErrorKind, Result, backend::Measure, collector::Status, reading::Reading};
+use crate::{
+    Error, ErrorKind, Result,
+    backend::Measure,
+    collector::{Check, Status},
+    reading::Reading,
+};
 
 /// Sizes of the maps, which are not made here.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,4 +40,9 @@ impl Measure for Ebpf {
     fn status(&self) -> Status {
         match *self {}
     }
+}
+
+/// Nothing to look at.
+pub(crate) fn checks() -> Vec<Check> {
+    Vec::new()
 }

@@ -23,6 +23,11 @@ pub enum Backend {
     Ebpf,
 }
 
+impl Backend {
+    /// Every backend but `Auto` with its name, best first.
+    pub const ALL: &[(&'static str, Self)] = &[("ebpf", Self::Ebpf)];
+}
+
 /// Settings of a [`Collector`].
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
@@ -74,7 +79,7 @@ impl Builder {
         let began = Instant::now();
         let mut refused = Vec::new();
         let mut permission = false;
-        for (name, backend) in [("ebpf", Backend::Ebpf)] {
+        for &(name, backend) in Backend::ALL {
             if self.backend != Backend::Auto && self.backend != backend {
                 continue;
             }

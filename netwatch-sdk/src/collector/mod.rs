@@ -16,6 +16,7 @@
 //! ```
 
 mod builder;
+mod host;
 mod pending;
 mod reader;
 mod rows;
@@ -27,13 +28,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::pending::Pending;
 pub use self::{
     builder::{Backend, Builder},
+    host::{Check, Host},
     reader::Reader,
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
-use self::pending::Pending;
 use crate::{
     Result,
     backend::Measure,

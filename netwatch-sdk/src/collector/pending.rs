@@ -18,7 +18,8 @@ impl Pending {
     /// Keeps what the backend will not report again.
     pub(super) fn absorb(&mut self, reading: &Reading) {
         let room = MAX_ROWS.saturating_sub(self.closed.len());
-        self.closed.extend(reading.closed.iter().take(room).cloned());
+        self.closed
+            .extend(reading.closed.iter().take(room).cloned());
         self.overflow += reading.closed.len().saturating_sub(room) as u64;
         for process in reading.processes.iter().filter(|process| !process.alive) {
             match self.exited.iter_mut().find(|known| known.id == process.id) {

@@ -72,8 +72,14 @@ fn process_row(
     source: Source,
 ) -> Option<ProcessBandwidth> {
     let moved = Payload {
-        rx_bytes: process.payload.rx_bytes.saturating_sub(before.payload.rx_bytes),
-        tx_bytes: process.payload.tx_bytes.saturating_sub(before.payload.tx_bytes),
+        rx_bytes: process
+            .payload
+            .rx_bytes
+            .saturating_sub(before.payload.rx_bytes),
+        tx_bytes: process
+            .payload
+            .tx_bytes
+            .saturating_sub(before.payload.tx_bytes),
     };
     let wire = process.wire.map(|now| {
         let then = before.wire.unwrap_or_default();
@@ -90,7 +96,13 @@ fn process_row(
         return None;
     }
     let seconds = elapsed.as_secs_f64();
-    let rate = |bytes: u64| if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
+    let rate = |bytes: u64| {
+        if seconds > 0.0 {
+            bytes as f64 / seconds
+        } else {
+            0.0
+        }
+    };
     let pid = match process.id {
         Attribution::Process(id) => Some(id.pid.0),
         _ => None,
@@ -141,7 +153,9 @@ pub(crate) fn connection_row(socket: &Socket, closed: bool, source: Source) -> C
         rtt_var_us: socket.rtt.map(|rtt| micros(rtt.variation)),
         rtt_min_us: socket.rtt.and_then(|rtt| rtt.minimum).map(micros),
         retransmits: socket.retransmits,
-        direction: socket.direction.map(|direction| direction.name().to_owned()),
+        direction: socket
+            .direction
+            .map(|direction| direction.name().to_owned()),
         uid: socket.uid,
         cookie: Some(socket.id.0),
         netns_cookie: socket.netns.and_then(|netns| netns.cookie),

@@ -170,7 +170,8 @@ impl<'a> Btf<'a> {
     }
 
     fn member(&self, holder: &Type<'a>, name: &[u8], depth: usize) -> Option<(FieldOffset, u32)> {
-        if name.is_empty() || depth > MAX_DEPTH || !matches!(holder.kind, KIND_STRUCT | KIND_UNION) {
+        if name.is_empty() || depth > MAX_DEPTH || !matches!(holder.kind, KIND_STRUCT | KIND_UNION)
+        {
             return None;
         }
         (0..holder.count).find_map(|i| {
@@ -219,12 +220,38 @@ mod tests {
         .map(&mut name);
         let bit_fields = 1 << 31;
         let words: Vec<u32> = [
-            vec![int, KIND_INT << 24, 4, 32],                             // 1
-            vec![inner, KIND_STRUCT << 24 | 2, 8, c, 1, 0, d, 1, 32],     // 2
-            vec![0, KIND_ARRAY << 24, 0, 2, 1, 2],                        // 3
-            vec![0, 2 << 24, 1], // 4, a pointer
-            vec![0, KIND_STRUCT << 24 | 2 | bit_fields, 4, b, 1, 0, flag, 1, 1 << 24 | 17], // 5
-            vec![outer, KIND_STRUCT << 24 | 4, 32, a, 1, 0, 0, 5, 32, list, 3, 64, p, 4, 192], // 6
+            vec![int, KIND_INT << 24, 4, 32],                         // 1
+            vec![inner, KIND_STRUCT << 24 | 2, 8, c, 1, 0, d, 1, 32], // 2
+            vec![0, KIND_ARRAY << 24, 0, 2, 1, 2],                    // 3
+            vec![0, 2 << 24, 1],                                      // 4, a pointer
+            vec![
+                0,
+                KIND_STRUCT << 24 | 2 | bit_fields,
+                4,
+                b,
+                1,
+                0,
+                flag,
+                1,
+                1 << 24 | 17,
+            ], // 5
+            vec![
+                outer,
+                KIND_STRUCT << 24 | 4,
+                32,
+                a,
+                1,
+                0,
+                0,
+                5,
+                32,
+                list,
+                3,
+                64,
+                p,
+                4,
+                192,
+            ], // 6
         ]
         .concat();
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -167,8 +167,13 @@ impl Accounts {
             let part = owned(row);
             sums.entry(key).or_default().add(&part);
             if key == ProcessKey::KERNEL && row.header.protocol != IPPROTO_TCP {
-                self.untold
-                    .insert(row.header.cookie, Untold { last: part, absent: 0 });
+                self.untold.insert(
+                    row.header.cookie,
+                    Untold {
+                        last: part,
+                        absent: 0,
+                    },
+                );
             }
         }
         for row in closed {

@@ -13,9 +13,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Where cgroup v2 is mounted; `/sys/fs/cgroup`, or below it on a hybrid host.
 pub(super) fn root() -> Result<PathBuf> {
-    let unreadable = |error| {
-        Error::new(ErrorKind::Io, "/proc/self/mountinfo cannot be read").because(error)
-    };
+    let unreadable =
+        |error| Error::new(ErrorKind::Io, "/proc/self/mountinfo cannot be read").because(error);
     let mounts = Process::myself()
         .and_then(|process| process.mountinfo())
         .map_err(unreadable)?;

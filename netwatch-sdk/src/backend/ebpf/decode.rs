@@ -20,7 +20,10 @@ const AF_INET6: u16 = 10;
 
 /// Bytes to text up to the first NUL; what is not UTF-8 is replaced.
 pub(super) fn name(comm: &[u8; 16]) -> String {
-    let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
+    let end = comm
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(comm.len());
     String::from_utf8_lossy(comm.get(..end).unwrap_or_default()).into_owned()
 }
 

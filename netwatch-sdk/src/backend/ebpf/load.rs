@@ -1,18 +1,11 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::AsFd as _,
-    path::PathBuf,
-};
+use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
-    programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, ProgramError,
-    },
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, ProgramError},
 };
 use netwatch_common::counters;
 use zerocopy::IntoBytes as _;
@@ -24,10 +17,7 @@ use super::{
     programs::{CGROUP, Hook, LIFECYCLE, Program, RUNGS, Rung},
     syscall::IteratorLink,
 };
-use crate::{
-    Error, ErrorKind, Result,
-    error::chain,
-};
+use crate::{Error, ErrorKind, Result, error::chain};
 
 /// Sizes of the maps.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +53,7 @@ pub(super) struct Loaded {
 /// Loads and attaches everything.
 pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
     let offsets = offsets::read()?;
-    let btf = aya::Btf::from_sys_fs()
-        .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?;
+    let btf = read_btf()?;
     let root = cgroup::root().map_err(|error| chain(&error));
     let (root, mut why_not) = match root.and_then(|path| {
         let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -119,12 +108,21 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
             .collect();
         Error::new(
             ErrorKind::Unsupported,
-            format!("no hook for payload bytes attaches ({})", reasons.join("; ")),
+            format!(
+                "no hook for payload bytes attaches ({})",
+                reasons.join("; ")
+            ),
         )
     })?;
     attach_all(&mut ebpf, LIFECYCLE, &btf, None)?;
 
-    let sockets = iterate(&mut ebpf, "list_sockets", "bpf_sk_storage_map", Some("SOCKETS"), &btf)?;
+    let sockets = iterate(
+        &mut ebpf,
+        "list_sockets",
+        "bpf_sk_storage_map",
+        Some("SOCKETS"),
+        &btf,
+    )?;
     let owners = iterate(&mut ebpf, "own_sockets", "task_file", None, &btf)?;
     let mut loaded = Loaded {
         ebpf,
@@ -146,6 +144,22 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
         Some(Err(error)) => Err(refusal("COUNTERS cannot be written", &error)),
         None => Err(missing("COUNTERS")),
     }
+}
+
+/// Loads and attaches a rung's programs, and detaches them again.
+pub(super) fn try_rung(rung: &Rung) -> Result<()> {
+    let offsets = offsets::read()?;
+    let btf = read_btf()?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", offsets.as_bytes(), true)
+        .load(OBJECT)
+        .map_err(|error| refusal("the kernel refuses the maps", &error))?;
+    attach_all(&mut ebpf, rung.programs, &btf, None)
+}
+
+fn read_btf() -> Result<aya::Btf> {
+    aya::Btf::from_sys_fs().map_err(|error| refusal("the kernel's BTF cannot be read", &error))
 }
 
 impl Loaded {
@@ -182,9 +196,8 @@ fn attach_all(
     cgroup: Option<&File>,
 ) -> Result<()> {
     for program in programs {
-        attach(ebpf, program, btf, cgroup).map_err(|error| {
-            refusal(&format!("{} ({:?})", program.name, program.hook), &*error)
-        })?;
+        attach(ebpf, program, btf, cgroup)
+            .map_err(|error| refusal(&format!("{} ({:?})", program.name, program.hook), &*error))?;
     }
     Ok(())
 }
@@ -294,7 +307,10 @@ fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> Error {
 fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(cause) = next {
-        if let Some(code) = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+        if let Some(code) = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
             return Some(code);
         }
         next = cause.source();

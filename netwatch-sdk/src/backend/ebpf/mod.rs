@@ -8,11 +8,12 @@
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `accounts` | adding up, so that every byte counts once |
-//! | `cgroup`, `capabilities` | what the host offers |
+//! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
 mod capabilities;
 mod cgroup;
+mod checks;
 mod decode;
 mod load;
 mod object;
@@ -37,7 +38,7 @@ use netwatch_common::{
 use zerocopy::FromBytes as _;
 
 use self::{accounts::Accounts, cgroup::CgroupPaths, load::Loaded};
-pub(crate) use self::load::MapSizes;
+pub(crate) use self::{checks::checks, load::MapSizes};
 use super::Measure;
 use crate::{
     Error, ErrorKind, Result,
@@ -130,7 +131,8 @@ impl Ebpf {
     }
 
     fn remove(&mut self, keys: &[ProcessKey]) -> Result<()> {
-        let failed = |error| Error::new(ErrorKind::Io, "PROCESSES cannot be written").because(error);
+        let failed =
+            |error| Error::new(ErrorKind::Io, "PROCESSES cannot be written").because(error);
         if keys.is_empty() {
             return Ok(());
         }

@@ -27,7 +27,12 @@ pub(super) fn read() -> Result<Offsets> {
             error,
         )
     })?;
-    let malformed = || Error::new(ErrorKind::Malformed, format!("{PATH} is not readable as BTF"));
+    let malformed = || {
+        Error::new(
+            ErrorKind::Malformed,
+            format!("{PATH} is not readable as BTF"),
+        )
+    };
     let btf = Btf::parse(&data).ok_or_else(malformed)?;
     let mut found = Vec::with_capacity(Offsets::FIELDS.len());
     for (structure, path) in Offsets::FIELDS {
@@ -54,7 +59,10 @@ mod tests {
     #[test]
     fn every_optional_field_is_one_that_is_looked_up() {
         for path in OPTIONAL {
-            assert!(Offsets::FIELDS.iter().any(|(_, known)| known == path), "{path}");
+            assert!(
+                Offsets::FIELDS.iter().any(|(_, known)| known == path),
+                "{path}"
+            );
         }
     }
 }

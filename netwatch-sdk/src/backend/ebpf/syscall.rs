@@ -60,7 +60,9 @@ impl IteratorLink {
                 target: 0,
                 attach_type: BPF_TRACE_ITER,
                 flags: 0,
-                info: info.as_ref().map_or(0, |map| std::ptr::from_ref(map) as u64),
+                info: info
+                    .as_ref()
+                    .map_or(0, |map| std::ptr::from_ref(map) as u64),
                 info_length: if info.is_some() { 4 } else { 0 },
                 reserved: 0,
             },
@@ -131,7 +133,11 @@ where
         let mut values: Vec<V> = vec![V::new_zeroed(); room];
         let mut next = 0u64;
         let mut batch = Batch {
-            in_batch: if begun { std::ptr::from_ref(&position) as u64 } else { 0 },
+            in_batch: if begun {
+                std::ptr::from_ref(&position) as u64
+            } else {
+                0
+            },
             out_batch: std::ptr::from_mut(&mut next) as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,

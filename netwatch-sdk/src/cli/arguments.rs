@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use netwatch_sdk::{Backend, Collector};
+
+/// Which process moved how many bytes, exactly.
+#[derive(Debug, Parser)]
+#[command(
+    name = "netwatch-collector",
+    version,
+    after_help = "Examples:
+  netwatch-collector snapshot                     what moved within one second
+  netwatch-collector watch --interval 5s          a line of JSON every five seconds
+  netwatch-collector watch --count 3 | jq .processes
+  netwatch-collector doctor                       what this host offers and lacks
+
+Exact figures need CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root.
+Exit codes: 0 done, 1 failed while running, 2 wrong usage, 3 the backend cannot run here.
+Log lines go to stderr; NETWATCH_LOG=debug asks for more of them."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print what moved within one interval as one JSON snapshot
+    Snapshot(Sampling),
+    /// Print a JSON snapshot a line, one each interval, until interrupted
+    Watch(Watch),
+    /// Say what this host offers and lacks, and which backend would run
+    Doctor(Doctor),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sampling {
+    /// Time between two readings: 500ms, 1s, 2m, or seconds
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// How to measure
+    #[arg(long, default_value = "auto")]
+    backend: BackendName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Stop after this many snapshots
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A backend by its name on the command line.
+#[derive(Debug, Clone, Copy)]
+struct BackendName(Backend);
+
+impl ValueEnum for BackendName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const {
+            &{
+                let mut all = [BackendName(Backend::Auto); Backend::ALL.len() + 1];
+                let mut i = 0;
+                while i < Backend::ALL.len() {
+                    all[i + 1] = BackendName(Backend::ALL[i].1);
+                    i += 1;
+                }
+                all
+            }
+        }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let name = Backend::ALL
+            .iter()
+            .find(|(_, backend)| *backend == self.0)
+            .map_or("auto", |(name, _)| name);
+        Some(PossibleValue::new(name))
+    }
+}
+
+/// The collector cannot run here.
+#[derive(Debug)]
+struct CannotRun;
+
+impl std::fmt::Display for CannotRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cannot measure here")
+    }
+}
+
+impl Sampling {
+    /// Starts the collector; says on stderr what a better one would need.
+    pub(crate) fn start(&self) -> anyhow::Result<Collector> {
+        let collector = Collector::builder()
+            .backend(self.backend.0)
+            .start()
+            .context(CannotRun)?;
+        if let Some(refusal) = collector.status().refused.first() {
+            eprintln!(
+                "netwatch-collector: figures are not the best possible: {}: {}",
+                refusal.what, refusal.why
+            );
+        }
+        Ok(collector)
+    }
+}
+
+/// 3 when the backend cannot run here, else 1.
+pub(crate) fn exit_code(failure: &anyhow::Error) -> ExitCode {
+    let cannot_run = failure.downcast_ref::<CannotRun>().is_some();
+    ExitCode::from(if cannot_run { 3 } else { 1 })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit() && c != '.') {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("expected a time such as 500ms, 1s, 2m".to_owned()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "expected a time such as 500ms, 1s, 2m".to_owned())?;
+    let time = Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())?;
+    let (shortest, longest) = (Duration::from_millis(10), Duration::from_secs(86_400));
+    if (shortest..=longest).contains(&time) {
+        Ok(time)
+    } else {
+        Err("expected a time from 10ms to 24h".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        for wrong in ["", "s", "1x", "-1s", "0", "1e99s", "25h", "..s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}
