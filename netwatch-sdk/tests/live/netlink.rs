@@ -85,18 +85,9 @@ pub(crate) fn counters(name: &str) -> Result<Stats64> {
 
 /// Switches an interface on.
 pub(crate) fn up(name: &str) -> Result<()> {
-    switch(name, LinkFlags::Up)
-}
-
-/// Switches an interface off.
-pub(crate) fn down(name: &str) -> Result<()> {
-    switch(name, LinkFlags::empty())
-}
-
-fn switch(name: &str, flags: LinkFlags) -> Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index(name)?;
-    message.header.flags = flags;
+    message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK)?;
     Ok(())

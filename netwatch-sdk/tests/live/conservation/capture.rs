@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread::{self, JoinHandle},
@@ -26,7 +26,7 @@ const LINK_HEADER: usize = 14;
 const OFFLOAD_HEADER: usize = 10;
 
 /// What passed in one direction.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
     /// Packets as the interface counts them.
     pub(super) frames: u64,
@@ -56,7 +56,7 @@ impl Counts {
 }
 
 /// What passed in both directions.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub(super) sent: Counts,
     pub(super) received: Counts,
@@ -65,7 +65,8 @@ pub(super) struct Tally {
 /// A packet socket and the thread that reads it.
 pub(super) struct Capture {
     stop: Arc<AtomicBool>,
-    reader: JoinHandle<Result<Tally>>,
+    tally: Arc<Mutex<Tally>>,
+    reader: JoinHandle<Result<()>>,
 }
 
 impl Capture {
@@ -95,13 +96,24 @@ impl Capture {
             )
         })?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let reader = thread::spawn(move || read(&fd, &stopped));
-        Ok(Self { stop, reader })
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&tally));
+        let reader = thread::spawn(move || read(&fd, &stopped, &counted));
+        Ok(Self {
+            stop,
+            tally,
+            reader,
+        })
     }
 
-    /// Reads what is left, and returns the counts.
-    pub(super) fn finish(self) -> Result<Tally> {
+    /// What was counted so far.
+    pub(super) fn so_far(&self) -> Result<Tally> {
+        let tally = self.tally.lock().map_err(|_| anyhow!("panicked"))?;
+        Ok(tally.clone())
+    }
+
+    /// Stops, and fails if anything was missed.
+    pub(super) fn finish(self) -> Result<()> {
         self.stop.store(true, SeqCst);
         self.reader.join().map_err(|_| anyhow!("panicked"))?
     }
@@ -110,8 +122,7 @@ impl Capture {
 const PACKET_VNET_HDR: i32 = 15;
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn read(fd: &OwnedFd, stop: &AtomicBool) -> Result<Tally> {
-    let mut tally = Tally::default();
+fn read(fd: &OwnedFd, stop: &AtomicBool, tally: &Mutex<Tally>) -> Result<()> {
     let started = Instant::now();
     let mut bytes = [0_u8; 256];
     loop {
@@ -125,6 +136,7 @@ fn read(fd: &OwnedFd, stop: &AtomicBool) -> Result<Tally> {
             poll(&mut waiting, PollTimeout::from(20_u8))?;
             continue;
         };
+        let mut tally = tally.lock().map_err(|_| anyhow!("panicked"))?;
         let counts = match outgoing {
             true => &mut tally.sent,
             false => &mut tally.received,
@@ -136,7 +148,7 @@ fn read(fd: &OwnedFd, stop: &AtomicBool) -> Result<Tally> {
     let mut statistics = [0_u32; 2];
     options::get(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut statistics)?;
     ensure!(statistics[1] == 0, "the packet socket lost {} packets", statistics[1]);
-    Ok(tally)
+    Ok(())
 }
 
 /// The next packet's whole length with the offload header, and whether it was sent from here.
@@ -160,13 +172,12 @@ fn next(fd: &OwnedFd, bytes: &mut [u8]) -> Result<Option<(usize, bool)>> {
             let length = usize::try_from(length)?;
             Ok(Some((length, from.sll_pkttype == libc::PACKET_OUTGOING)))
         }
-        Err(Errno::EAGAIN) => Ok(None),
+        // ENETDOWN: left over from before the interface was switched on.
+        Err(Errno::EAGAIN | Errno::ENETDOWN) => Ok(None),
         Err(Errno::EINVAL) => Err(unavailable(
             "packet socket",
             "this kernel cannot describe such an offloaded packet",
         )),
-        // The interface was switched off, which is no loss of packets.
-        Err(Errno::ENETDOWN) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -2,11 +2,37 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::Result;
-use netlink_packet_route::link::Stats64;
+use anyhow::{Result, bail};
 
-use super::{Offload, capture::Capture, ethtool};
+use super::{
+    Offload,
+    capture::{Capture, Tally},
+    ethtool,
+};
 use crate::{namespace::Namespace, netlink, shape::Family};
+
+/// An interface's own counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub(super) tx_packets: u64,
+    pub(super) tx_bytes: u64,
+    pub(super) rx_packets: u64,
+    pub(super) rx_bytes: u64,
+    /// Dropped, or with an error.
+    pub(super) lost: u64,
+}
+
+/// A packet socket, and the interface's counters when it started.
+pub(super) struct Watch {
+    since: Counters,
+    pub(super) capture: Capture,
+}
+
+/// What the two independent counts of one end say.
+pub(super) struct Counted {
+    pub(super) counters: Counters,
+    pub(super) tally: Tally,
+}
 
 /// One namespace and its interface.
 pub(super) struct End {
@@ -23,13 +49,46 @@ impl End {
         }
     }
 
-    /// Starts to see every packet of the interface.
-    pub(super) fn capture(&self) -> Result<Capture> {
-        self.namespace.enter(|| Capture::start(netlink::index(self.name)?))
+    /// Starts to see every packet of the interface, from a moment on at which its
+    /// counters are known: the kernel's own packets can come at any time.
+    pub(super) fn watch(&self) -> Result<Watch> {
+        for _ in 0..100 {
+            let since = self.counters()?;
+            let index = || netlink::index(self.name);
+            let capture = self.namespace.enter(|| Capture::start(index()?))?;
+            if self.counters()? == since {
+                return Ok(Watch { since, capture });
+            }
+            capture.finish()?;
+        }
+        bail!("{} is never quiet", self.name)
     }
 
-    pub(super) fn counters(&self) -> Result<Stats64> {
-        self.namespace.enter(|| netlink::counters(self.name))
+    fn counters(&self) -> Result<Counters> {
+        let counters = self.namespace.enter(|| netlink::counters(self.name))?;
+        let dropped = counters.tx_dropped + counters.rx_dropped;
+        Ok(Counters {
+            tx_packets: counters.tx_packets,
+            tx_bytes: counters.tx_bytes,
+            rx_packets: counters.rx_packets,
+            rx_bytes: counters.rx_bytes,
+            lost: dropped + counters.tx_errors + counters.rx_errors,
+        })
+    }
+
+    /// What the interface and the packet socket counted since they were watched.
+    pub(super) fn counted(&self, watch: &Watch) -> Result<Counted> {
+        let (now, since) = (self.counters()?, &watch.since);
+        Ok(Counted {
+            counters: Counters {
+                tx_packets: now.tx_packets - since.tx_packets,
+                tx_bytes: now.tx_bytes - since.tx_bytes,
+                rx_packets: now.rx_packets - since.rx_packets,
+                rx_bytes: now.rx_bytes - since.rx_bytes,
+                lost: now.lost - since.lost,
+            },
+            tally: watch.capture.so_far()?,
+        })
     }
 
     fn prepare(&self, offload: Offload) -> Result<()> {
@@ -48,7 +107,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Ready for traffic once [`End::capture`] was called on both ends and they are up.
+    /// Two fresh namespaces, joined and up.
     pub(super) fn new(offload: Offload) -> Result<Self> {
         let end = |name, host| -> Result<End> {
             let namespace = Namespace::new()?;
@@ -67,22 +126,9 @@ impl Pair {
         pair.left.namespace.enter(wire)?;
         pair.left.prepare(offload)?;
         pair.right.prepare(offload)?;
-        Ok(pair)
-    }
-
-    /// Switches both interfaces on.
-    pub(super) fn up(&self) -> Result<()> {
-        for end in [&self.left, &self.right] {
+        for end in [&pair.left, &pair.right] {
             end.namespace.enter(|| netlink::up(end.name))?;
         }
-        Ok(())
-    }
-
-    /// Switches both interfaces off, so that their counters stand still.
-    pub(super) fn down(&self) -> Result<()> {
-        for end in [&self.left, &self.right] {
-            end.namespace.enter(|| netlink::down(end.name))?;
-        }
-        Ok(())
+        Ok(pair)
     }
 }
