@@ -9,6 +9,7 @@
     doc = "| [`Collector`] | the typed API: start one, take readings, ask for its [`Status`] |
 | [`reading`] | what one reading holds: sockets, processes, gaps |
 | [`collectors`] | the subjects an agent reports, one module each |
+| [`detect`] | scans, beacons, tunnels and storms found in events, and DNS figures |
 | [`platform`] | interface counters of this host |"
 )]
 
@@ -21,6 +22,8 @@ mod backend;
 mod collector;
 #[cfg(feature = "collectors")]
 pub mod collectors;
+#[cfg(feature = "collectors")]
+pub mod detect;
 #[cfg(feature = "collectors")]
 mod error;
 #[cfg(feature = "collectors")]

@@ -1,7 +1,7 @@
 //! Finding what compiles and links for `bpfel-unknown-none`.
 //!
 //! Two kinds of compiler do: one that comes with `core` already built for that target (Debian's),
-//! and a nightly with the library's source, which builds `core` itself.
+//! and one with the library's source (rustup's component rust-src), from which cargo builds `core`.
 
 use std::env;
 use std::ffi::OsString;
@@ -48,8 +48,8 @@ pub(crate) struct BpfToolchain {
 enum Core {
     /// It comes with the compiler.
     Prebuilt,
-    /// Cargo builds it from the source in the compiler's sysroot.
-    FromSource,
+    /// Cargo builds it from the source in this folder.
+    FromSource(PathBuf),
 }
 
 impl BpfToolchain {
@@ -78,7 +78,29 @@ impl BpfToolchain {
     pub(crate) fn core_origin(&self) -> &'static str {
         match self.core {
             Core::Prebuilt => "prebuilt",
-            Core::FromSource => "from source",
+            Core::FromSource(_) => "from source",
+        }
+    }
+
+    /// What to call the library's source in the objects, instead of where it lies here.
+    pub(crate) fn remapped_library(&self) -> Result<Option<String>> {
+        match &self.core {
+            Core::FromSource(source) => {
+                // Cargo follows the link that some packagers put there.
+                let real = fs::canonicalize(source).context("cannot find the library's source")?;
+                Ok(Some(format!("{}=rust", real.display())))
+            }
+            Core::Prebuilt => {
+                let release = self.rustc_version.split(' ').next().unwrap_or_default();
+                let source = format!("/usr/src/rustc-{release}");
+                if Path::new(&source).exists() {
+                    bail!(
+                        "LLVM would quote lines of {source} in the objects, which would then differ from \
+                         those built without it: `apt-get remove rust-web-src` first"
+                    );
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -110,7 +132,7 @@ impl BpfToolchain {
     pub(crate) fn target_arguments(&self) -> &'static [&'static str] {
         match self.core {
             Core::Prebuilt => &["--target", TARGET],
-            Core::FromSource => &["--target", TARGET, "-Zbuild-std=core"],
+            Core::FromSource(_) => &["--target", TARGET, "-Zbuild-std=core"],
         }
     }
 
@@ -189,15 +211,16 @@ fn compiler() -> Option<(PathBuf, PathBuf, Core)> {
             .env("RUSTUP_AUTO_INSTALL", "0");
         sysroot(&mut rustc)
     });
-    let found = nightly
-        .into_iter()
-        .chain(sysroots)
-        .find(|sysroot| builds_core(sysroot))?;
-    Some((
-        found.join("bin/rustc"),
-        found.join("bin/cargo"),
-        Core::FromSource,
-    ))
+    nightly.into_iter().chain(sysroots).find_map(|sysroot| {
+        let source = library_source(&sysroot)?;
+        let own_cargo = sysroot.join("bin/cargo");
+        let cargo = if own_cargo.is_file() {
+            own_cargo
+        } else {
+            workspace::cargo()
+        };
+        Some((sysroot.join("bin/rustc"), cargo, Core::FromSource(source)))
+    })
 }
 
 fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
@@ -217,14 +240,11 @@ fn has_prebuilt_core(sysroot: &Path) -> bool {
     })
 }
 
-/// A nightly with its own cargo and the library's source.
-fn builds_core(sysroot: &Path) -> bool {
-    sysroot
-        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-        .is_file()
-        && sysroot.join("bin/cargo").is_file()
-        && command::output(Command::new(sysroot.join("bin/rustc")).arg("--version"))
-            .is_ok_and(|version| version.contains("-nightly"))
+/// The library's source, where rustup puts it.
+fn library_source(sysroot: &Path) -> Option<PathBuf> {
+    let source = sysroot.join("lib/rustlib/src/rust");
+    let core = source.join("library/core/Cargo.toml");
+    core.is_file().then_some(source)
 }
 
 fn path_with(program: &Path) -> Result<OsString> {

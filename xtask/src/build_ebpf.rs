@@ -61,7 +61,11 @@ impl BuildEbpf {
 }
 
 /// Flags for every crate of the build.
-pub(crate) fn rust_flags(metadata: &Metadata, architecture: &str) -> Result<String> {
+pub(crate) fn rust_flags(
+    toolchain: &BpfToolchain,
+    metadata: &Metadata,
+    architecture: &str,
+) -> Result<String> {
     let mut flags = vec![
         "--cfg".to_owned(),
         format!("bpf_target_arch=\"{architecture}\""),
@@ -81,6 +85,8 @@ pub(crate) fn rust_flags(metadata: &Metadata, architecture: &str) -> Result<Stri
             package.version
         ));
     }
+    let library = toolchain.remapped_library()?;
+    flags.extend(library.map(|library| format!("--remap-path-prefix={library}")));
     Ok(flags.join("\u{1f}"))
 }
 
@@ -103,7 +109,7 @@ fn build(toolchain: &BpfToolchain, metadata: &Metadata, architecture: &str) -> R
         .arg(&folder)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            rust_flags(metadata, architecture)?,
+            rust_flags(toolchain, metadata, architecture)?,
         );
     command::run(&mut cargo)?;
     let linked = folder.join(bpf_toolchain::TARGET).join("bpf/netwatch");

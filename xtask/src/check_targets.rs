@@ -1,8 +1,7 @@
 //! `cargo xtask check-targets`: type checks and lints for the targets this machine is not.
 
+use anyhow::{Result, bail};
 use clap::Args;
-
-use anyhow::Result;
 
 use crate::command::{self, progress};
 use crate::cross_toolchain::Toolchain;
@@ -27,7 +26,7 @@ Examples:
   cargo xtask check-targets aarch64-apple-darwin   one
 
 A target that the Rust in use has (`rustup target add …`) is checked with it. For the others, on Debian 12,
-Debian's compiler and library source are unpacked into the user's cache folder (700 MB) and the library's
+Debian's compiler and library source are unpacked into the user's cache folder (about 430 MB) and the library's
 metadata is built there, once. Nothing is linked, nothing is run.")]
 pub(crate) struct CheckTargets {
     /// Target triples; the four supported ones when none is named
@@ -43,8 +42,15 @@ impl CheckTargets {
         } else {
             &self.targets
         };
+        let mut failed = Vec::new();
         for target in targets {
-            check(target)?;
+            if let Err(error) = check(target) {
+                command::report(&error);
+                failed.push(target.as_str());
+            }
+        }
+        if !failed.is_empty() {
+            bail!("failed for {}", failed.join(", "));
         }
         Ok(())
     }

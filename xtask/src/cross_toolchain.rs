@@ -2,7 +2,7 @@
 //! library, and otherwise Debian's, unpacked into the cache folder beside a library checked there.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,6 +32,7 @@ impl Toolchain {
         if !debian::is_here() {
             bail!("the Rust in use has no library for {target}: `rustup target add {target}`");
         }
+        let _lock = lock()?;
         let toolchain = unpacked().with_context(|| {
             format!(
                 "without Debian's compiler for {target}, `rustup target add {target}` does as well"
@@ -149,6 +150,7 @@ fn unpacked() -> Result<PathBuf> {
         fs::remove_file(&file)?;
     }
     fs::rename(&unpacked, &root).context("cannot put the unpacked compiler in place")?;
+    fs::remove_dir_all(&partial).context("cannot clear what the unpacking left")?;
     Ok(root)
 }
 
@@ -230,6 +232,15 @@ fn check_library(root: &Path, target: &str) -> Result<()> {
     fs::create_dir_all(&place)?;
     fs::rename(&partial, place.join("lib")).context("cannot put the checked library in place")?;
     fs::remove_dir_all(&built).context("cannot clear the library's build folder")
+}
+
+/// Held while the cache is made or looked at: another clone may be making it.
+fn lock() -> Result<File> {
+    let cache = cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let lock = File::create(cache.join("lock")).context("cannot make the cache's lock file")?;
+    lock.lock().context("cannot lock the cache")?;
+    Ok(lock)
 }
 
 fn cache() -> Result<PathBuf> {

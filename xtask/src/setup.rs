@@ -58,7 +58,7 @@ const PACKAGES: [Package; 8] = [
 Examples:
   cargo xtask setup    as root, or as a user with sudo; takes a moment when all is there
 
-Knows Debian 12. Elsewhere it says what is missing and installs only bpf-linker's replacement by hand.")]
+Installs on Debian 12. Elsewhere it installs nothing but rustfmt and clippy (rustup), and says what is missing.")]
 pub(crate) struct Setup {}
 
 impl Setup {

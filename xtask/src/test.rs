@@ -230,7 +230,7 @@ fn clippy_ebpf() -> Result<()> {
                 .args(["--", "-D", "warnings"])
                 .env(
                     "CARGO_ENCODED_RUSTFLAGS",
-                    build_ebpf::rust_flags(&metadata, architecture)?,
+                    build_ebpf::rust_flags(&toolchain, &metadata, architecture)?,
                 ),
         )?;
     }

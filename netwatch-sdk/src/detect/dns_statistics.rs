@@ -1,0 +1,458 @@
+//! What was asked of DNS servers, how they answered, and how fast.
+//!
+//! A query and its response are matched by transaction id, client (with its
+//! port where known) and server; where the response repeats the question, by
+//! that too. An answer within 5 s counts into its latency bucket; a query
+//! without one by then is unanswered.
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    time::{Duration, Instant},
+};
+
+use hashlink::LinkedHashMap;
+use serde::Serialize;
+
+use super::{
+    domain,
+    event::{DnsQuery, DnsResponse, Host},
+    top_names::TopNames,
+};
+use crate::wire::DnsAnalytics;
+
+/// How long an answer may take.
+const EXPIRY: Duration = Duration::from_secs(5);
+/// Upper ends of all latency buckets but the last.
+const BUCKETS_MS: [u64; 7] = [5, 10, 25, 50, 100, 250, 500];
+/// Transactions followed at once, about 150 bytes each: 2.5 MB at most, 3,200 queries a second.
+pub(crate) const TRANSACTIONS: usize = 16_384;
+/// Domains reported.
+const TOP: usize = 20;
+const NXDOMAIN: u8 = 3;
+
+/// What to do with a message that was seen already.
+///
+/// The same message (id, client, server, question) may be seen twice: on
+/// loopback as it leaves and as it arrives, and when a client asks again
+/// because no answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// Count it apart, and once.
+    Apart,
+    /// Count it as one more, as callers of the published sinks expect.
+    AsMore,
+}
+
+/// DNS figures since the detectors started. Every figure only grows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DnsStatistics {
+    /// Queries, each once however often its message was seen.
+    pub queries: u64,
+    /// Responses, each once however often its message was seen.
+    pub responses: u64,
+    /// Messages that repeat a query still open, or a response given within the last 5 s.
+    pub repeated: u64,
+    /// Responses by the code in the header: 0 no error, 2 server failure, 3 NXDOMAIN, 5 refused, …
+    pub rcodes: [u64; 16],
+    /// Answered queries by latency: <5, <10, <25, <50, <100, <250, <500, ≥500 ms.
+    /// A query that was sent again counts from the first time.
+    pub latency_buckets: [u64; 8],
+    /// Responses to no query that was seen within the 5 s before.
+    pub unmatched: u64,
+    /// Queries without a response within 5 s.
+    pub unanswered: u64,
+    /// Messages that are no DNS.
+    pub malformed: u64,
+    /// Messages that ask nothing or something else than a lookup (updates, notifications).
+    pub other: u64,
+    /// Open queries forgotten to make room: their answers count as unmatched.
+    pub forgotten: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Transaction {
+    txid: u16,
+    client: Host,
+    client_port: Option<u16>,
+    server: Host,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: Instant,
+    name: u64,
+    record_type: Option<u16>,
+    answered: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Dns {
+    /// Asked longest ago first.
+    transactions: LinkedHashMap<Transaction, Asked, RandomState>,
+    hasher: RandomState,
+    domains: TopNames,
+    repeats: Repeats,
+    pub(crate) statistics: DnsStatistics,
+}
+
+impl Dns {
+    pub(crate) fn new(repeats: Repeats) -> Self {
+        Self {
+            transactions: LinkedHashMap::with_hasher(RandomState::new()),
+            hasher: RandomState::new(),
+            domains: TopNames::default(),
+            repeats,
+            statistics: DnsStatistics::default(),
+        }
+    }
+
+    /// `name` is the query's, folded, and `domain` its parent. `true` when it counts as a query.
+    pub(crate) fn query(
+        &mut self,
+        now: Instant,
+        event: &DnsQuery<'_>,
+        name: &str,
+        domain: &str,
+    ) -> bool {
+        self.expire(now);
+        let transaction = Transaction {
+            txid: event.txid,
+            client: event.client.clone(),
+            client_port: event.client_port,
+            server: event.server.clone(),
+        };
+        let asked = Asked {
+            at: now,
+            name: self.hasher.hash_one(name),
+            record_type: event.record_type,
+            answered: false,
+        };
+        let open = self.transactions.get(&transaction).copied();
+        let repeats = open.is_some_and(|open| {
+            !open.answered && open.name == asked.name && open.record_type == asked.record_type
+        });
+        if repeats {
+            self.statistics.repeated += 1;
+        } else {
+            if open.is_some_and(|open| !open.answered) {
+                self.statistics.unanswered += 1;
+            }
+            self.remember(transaction, asked);
+        }
+        let counts = !repeats || self.repeats == Repeats::AsMore;
+        if counts {
+            self.statistics.queries += 1;
+            self.domains.add(domain);
+        }
+        counts
+    }
+
+    pub(crate) fn response(&mut self, now: Instant, event: &DnsResponse<'_>) {
+        self.expire(now);
+        let name = event
+            .name
+            .map(|name| self.hasher.hash_one(domain::fold(name)));
+        let asked = self
+            .transactions
+            .get_mut(&Transaction {
+                txid: event.txid,
+                client: event.client.clone(),
+                client_port: event.client_port,
+                server: event.server.clone(),
+            })
+            .filter(|asked| {
+                name.is_none_or(|name| name == asked.name)
+                    && (event.record_type.is_none()
+                        || asked.record_type.is_none()
+                        || event.record_type == asked.record_type)
+            });
+        match asked {
+            Some(asked) if asked.answered => {
+                self.statistics.repeated += 1;
+                if self.repeats == Repeats::Apart {
+                    return;
+                }
+            }
+            Some(asked) => {
+                asked.answered = true;
+                let latency = now.saturating_duration_since(asked.at);
+                let at = BUCKETS_MS.partition_point(|end| latency >= Duration::from_millis(*end));
+                if let Some(bucket) = self.statistics.latency_buckets.get_mut(at) {
+                    *bucket += 1;
+                }
+            }
+            None => self.statistics.unmatched += 1,
+        }
+        self.statistics.responses += 1;
+        if let Some(count) = self.statistics.rcodes.get_mut(usize::from(event.rcode)) {
+            *count += 1;
+        }
+    }
+
+    /// Forgets what was asked 5 s ago or longer.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while let Some((_, asked)) = self.transactions.front()
+            && now.saturating_duration_since(asked.at) >= EXPIRY
+        {
+            self.statistics.unanswered += u64::from(!asked.answered);
+            self.transactions.pop_front();
+        }
+    }
+
+    fn remember(&mut self, transaction: Transaction, asked: Asked) {
+        if self.transactions.len() >= TRANSACTIONS
+            && !self.transactions.contains_key(&transaction)
+            && let Some((_, oldest)) = self.transactions.pop_front()
+        {
+            self.statistics.forgotten += u64::from(!oldest.answered);
+        }
+        // An insertion moves to the back, which keeps the map in order of time.
+        self.transactions.insert(transaction, asked);
+    }
+
+    /// The figures of the wire contract.
+    pub(crate) fn analytics(&self) -> DnsAnalytics {
+        let statistics = &self.statistics;
+        DnsAnalytics {
+            total_queries: statistics.queries,
+            total_responses: statistics.responses,
+            nxdomain_count: statistics
+                .rcodes
+                .get(usize::from(NXDOMAIN))
+                .copied()
+                .unwrap_or(0),
+            latency_buckets: statistics.latency_buckets,
+            top_domains: self.domains.top(TOP),
+        }
+    }
+
+    /// Domains whose counter went to another.
+    pub(crate) const fn domains_replaced(&self) -> u64 {
+        self.domains.replaced()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn query(txid: u16, name: &str) -> DnsQuery<'_> {
+        DnsQuery {
+            txid,
+            client: Host::from_text("10.0.0.9"),
+            client_port: Some(40_000),
+            server: Host::from_text("10.0.0.1"),
+            name,
+            record_type: Some(1),
+            actor: None,
+        }
+    }
+
+    fn response(txid: u16, rcode: u8) -> DnsResponse<'static> {
+        DnsResponse {
+            txid,
+            client: Host::from_text("10.0.0.9"),
+            client_port: Some(40_000),
+            server: Host::from_text("10.0.0.1"),
+            rcode,
+            name: None,
+            record_type: None,
+        }
+    }
+
+    fn ask(dns: &mut Dns, now: Instant, event: &DnsQuery<'_>) -> bool {
+        let name = domain::fold(event.name);
+        dns.query(now, event, &name, domain::parent(&name))
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn each_latency_falls_into_its_bucket() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        let micros = [
+            0, 4_999, 5_000, 9_999, 10_000, 24_999, 25_000, 49_999, 50_000, 99_999, 100_000,
+            249_999, 250_000, 499_999, 500_000, 4_999_999,
+        ];
+        for (txid, latency) in (0..).zip(micros) {
+            ask(&mut dns, start, &query(txid, "a.test"));
+            dns.response(start + Duration::from_micros(latency), &response(txid, 0));
+        }
+        assert_eq!(dns.statistics.latency_buckets, [2; 8]);
+        assert_eq!(dns.statistics.unmatched, 0);
+    }
+
+    #[test]
+    fn an_answer_after_5_seconds_comes_too_late() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        ask(&mut dns, start, &query(1, "a.test"));
+        dns.response(start + EXPIRY, &response(1, 0));
+        assert_eq!(dns.statistics.latency_buckets, [0; 8]);
+        assert_eq!(
+            (dns.statistics.unanswered, dns.statistics.unmatched),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn a_response_matches_its_own_query_only() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        ask(&mut dns, start, &query(1, "A.test"));
+        let right = DnsResponse {
+            name: Some("a.TEST."),
+            record_type: Some(1),
+            ..response(1, 0)
+        };
+        for wrong in [
+            response(2, 0),
+            DnsResponse {
+                client: Host::from_text("10.0.0.8"),
+                ..right.clone()
+            },
+            DnsResponse {
+                client_port: Some(1),
+                ..right.clone()
+            },
+            DnsResponse {
+                server: Host::from_text("10.0.0.2"),
+                ..right.clone()
+            },
+            DnsResponse {
+                name: Some("b.test"),
+                ..right.clone()
+            },
+            DnsResponse {
+                record_type: Some(28),
+                ..right.clone()
+            },
+        ] {
+            dns.response(start, &wrong);
+            assert_eq!(dns.statistics.latency_buckets, [0; 8], "{wrong:?}");
+        }
+        dns.response(start, &right);
+        assert_eq!(dns.statistics.latency_buckets[0], 1);
+        assert_eq!((dns.statistics.responses, dns.statistics.unmatched), (7, 6));
+    }
+
+    #[test]
+    fn a_message_seen_twice_on_loopback_counts_once() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        assert!(ask(&mut dns, start, &query(1, "a.test")));
+        assert!(!ask(&mut dns, start + ms(1), &query(1, "a.test")));
+        dns.response(start + ms(7), &response(1, 3));
+        dns.response(start + ms(8), &response(1, 3));
+        let statistics = &dns.statistics;
+        assert_eq!(
+            (
+                statistics.queries,
+                statistics.responses,
+                statistics.repeated
+            ),
+            (1, 1, 2)
+        );
+        assert_eq!(statistics.latency_buckets[1], 1);
+        assert_eq!(dns.analytics().nxdomain_count, 1);
+        assert_eq!(dns.analytics().top_domains, [("a.test".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_query_sent_again_counts_once_and_from_the_first_time() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        ask(&mut dns, start, &query(1, "a.test"));
+        ask(&mut dns, start + ms(1_000), &query(1, "a.test"));
+        dns.response(start + ms(1_003), &response(1, 0));
+        assert_eq!(dns.statistics.queries, 1);
+        assert_eq!(dns.statistics.latency_buckets, [0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(dns.statistics.unanswered, 0);
+    }
+
+    #[test]
+    fn an_id_used_again_is_a_new_query() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        assert!(ask(&mut dns, start, &query(1, "a.test")));
+        assert!(ask(&mut dns, start, &query(1, "b.test")), "another name");
+        assert!(
+            ask(
+                &mut dns,
+                start,
+                &DnsQuery {
+                    record_type: Some(28),
+                    ..query(1, "b.test")
+                }
+            ),
+            "another type"
+        );
+        dns.response(start, &response(1, 0));
+        assert!(ask(&mut dns, start, &query(1, "b.test")), "after an answer");
+        dns.expire(start + EXPIRY);
+        assert_eq!((dns.statistics.queries, dns.statistics.unanswered), (4, 3));
+    }
+
+    #[test]
+    fn every_code_is_counted() {
+        let mut dns = Dns::new(Repeats::Apart);
+        for rcode in 0..16 {
+            for _ in 0..=rcode {
+                dns.response(Instant::now(), &response(rcode.into(), rcode));
+            }
+        }
+        dns.response(Instant::now(), &response(1, 255));
+        for (rcode, count) in (0u64..).zip(dns.statistics.rcodes) {
+            assert_eq!(count, rcode + 1);
+        }
+        assert_eq!(dns.statistics.responses, 137);
+    }
+
+    #[test]
+    fn a_flood_of_open_queries_take_bounded_memory_and_are_counted() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        for number in 0..100_000u32 {
+            let event = DnsQuery {
+                client: std::net::IpAddr::from(number.to_be_bytes()).into(),
+                ..query(number as u16, "a.test")
+            };
+            ask(&mut dns, start, &event);
+        }
+        assert_eq!(dns.transactions.len(), TRANSACTIONS);
+        assert_eq!(dns.statistics.forgotten, 100_000 - TRANSACTIONS as u64);
+        dns.expire(start + EXPIRY);
+        assert_eq!(dns.transactions.len(), 0);
+        assert_eq!(dns.statistics.unanswered, TRANSACTIONS as u64);
+    }
+
+    proptest! {
+        #[test]
+        fn every_query_is_answered_unanswered_or_forgotten(
+            steps in prop::collection::vec((0u64..3_000, 0u16..6, any::<bool>(), 0u8..3), 0..300),
+        ) {
+            let mut now = Instant::now();
+            let mut dns = Dns::new(Repeats::Apart);
+            for (wait, txid, asks, name) in steps {
+                now += ms(wait);
+                if asks {
+                    ask(&mut dns, now, &query(txid, ["a.test", "b.test", "A.TEST"][usize::from(name)]));
+                } else {
+                    dns.response(now, &response(txid, name));
+                }
+            }
+            dns.expire(now + EXPIRY);
+            let statistics = &dns.statistics;
+            let answered: u64 = statistics.latency_buckets.iter().sum();
+            prop_assert_eq!(statistics.queries, answered + statistics.unanswered + statistics.forgotten);
+            prop_assert_eq!(statistics.responses, answered + statistics.unmatched);
+            prop_assert_eq!(statistics.responses, statistics.rcodes.iter().sum::<u64>());
+        }
+    }
+}

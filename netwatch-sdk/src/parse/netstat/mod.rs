@@ -1,0 +1,4 @@
+//! `netstat` of macOS: interface counters and routes.
+
+pub(crate) mod interfaces;
+pub(crate) mod routes;
