@@ -156,7 +156,10 @@ pub(crate) fn tell(event: &Event) -> Result<()> {
 pub(crate) fn myself(stays: bool) -> Result<ProcessTruth> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-    let started = after_name.split_whitespace().nth(19).context("short stat")?;
+    let started = after_name
+        .split_whitespace()
+        .nth(19)
+        .context("short stat")?;
     Ok(ProcessTruth {
         pid: std::process::id(),
         started_ticks: started.parse()?,

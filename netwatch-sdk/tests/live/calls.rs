@@ -151,7 +151,10 @@ pub(crate) fn receive_all(call: Mover, socket: &Counted, total: usize, size: usi
         let piece = size.min(left);
         let received = call(socket, &mut buffer[..piece])
             .with_context(|| format!("receiving, {left} of {total} bytes left"))?;
-        ensure!(received > 0, "the peer closed, {left} of {total} bytes left");
+        ensure!(
+            received > 0,
+            "the peer closed, {left} of {total} bytes left"
+        );
         left -= received;
     }
     Ok(())

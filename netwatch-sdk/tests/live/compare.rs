@@ -95,7 +95,10 @@ impl Differences {
             self.socket_bytes
         );
         let mut line = |what: &str, figure: &str, expected: &str, seen: &str, off: &str| {
-            let _ = writeln!(table, "{what:<64} {figure:<10} {expected:>24} {seen:>24} {off:>12}");
+            let _ = writeln!(
+                table,
+                "{what:<64} {figure:<10} {expected:>24} {seen:>24} {off:>12}"
+            );
         };
         line("what", "figure", "expected", "reported", "bytes off");
         for row in self.rows.iter().take(ROWS) {
@@ -109,18 +112,11 @@ impl Differences {
     }
 }
 
-/// Compares every process and every socket of the truth.
+/// Compares every process and every socket of the truth, and expects nothing lost.
 pub(crate) fn compare(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {
-    let mut off = Differences::default();
+    let mut off = compare_sockets(truth, seen, moment);
     for process in &truth.processes {
         compare_process(process, truth, seen, moment, &mut off);
-    }
-    let mut sockets: BTreeMap<u64, Vec<&Moved>> = BTreeMap::new();
-    for moved in &truth.moved {
-        sockets.entry(moved.cookie).or_default().push(moved);
-    }
-    for (cookie, uses) in sockets {
-        compare_socket(cookie, &uses, truth, seen, moment, &mut off);
     }
     let lost = seen.lost;
     let told = [
@@ -134,6 +130,19 @@ pub(crate) fn compare(truth: &Truth, seen: &Observation, moment: Moment) -> Diff
     ];
     for (figure, count) in told {
         off.text("lost", figure, &0, &count);
+    }
+    off
+}
+
+/// Compares every socket of the truth.
+pub(crate) fn compare_sockets(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {
+    let mut off = Differences::default();
+    let mut sockets: BTreeMap<u64, Vec<&Moved>> = BTreeMap::new();
+    for moved in &truth.moved {
+        sockets.entry(moved.cookie).or_default().push(moved);
+    }
+    for (cookie, uses) in sockets {
+        compare_socket(cookie, &uses, truth, seen, moment, &mut off);
     }
     off
 }
@@ -153,7 +162,12 @@ fn compare_process(
         if bytes != (0, 0) {
             let others = seen.processes.keys().filter(|(pid, _)| *pid == process.pid);
             let others: Vec<_> = others.map(|(_, started)| *started).collect();
-            off.text(&what, "row", &format!("start {}", process.started_ticks), &format!("{others:?}"));
+            off.text(
+                &what,
+                "row",
+                &format!("start {}", process.started_ticks),
+                &format!("{others:?}"),
+            );
             off.process_bytes += off.bytes(&what, bytes, Payload::default());
         }
         return;
@@ -161,7 +175,12 @@ fn compare_process(
     off.process_bytes += off.bytes(&what, bytes, row.payload);
     off.text(&what, "name", &process.name, &row.name);
     off.text(&what, "exact", &true, &row.exact);
-    off.text(&what, "shrunk", &false, &seen.shrunk_processes.contains(&who));
+    off.text(
+        &what,
+        "shrunk",
+        &false,
+        &seen.shrunk_processes.contains(&who),
+    );
     let alive = process.stays && moment == Moment::Open;
     off.text(&what, "alive", &alive, &row.alive);
 }
@@ -189,8 +208,18 @@ fn compare_socket(
     off.text(&what, "measured", &true, &row.payload.is_some());
     off.socket_bytes += off.bytes(&what, bytes, row.payload.unwrap_or_default());
     off.text(&what, "exact", &true, &row.exact);
-    off.text(&what, "shrunk", &false, &seen.shrunk_sockets.contains(&cookie));
-    off.text(&what, "reported", &true, &(row.ends + usize::from(row.open) == 1));
+    off.text(
+        &what,
+        "shrunk",
+        &false,
+        &seen.shrunk_sockets.contains(&cookie),
+    );
+    off.text(
+        &what,
+        "reported",
+        &true,
+        &(row.ends + usize::from(row.open) == 1),
+    );
     off.text(&what, "protocol", &first.protocol, &row.protocol);
     if first.addressed {
         off.text(&what, "local", &first.local, &row.local);
@@ -228,14 +257,21 @@ fn compare_owner(
     };
     let who = (process.pid, Some(process.started_ticks));
     off.text(what, "owner", &Some(who), &row.owner);
-    off.text(what, "owner name", &Some(&process.name), &row.owner_name.as_ref());
+    off.text(
+        what,
+        "owner name",
+        &Some(&process.name),
+        &row.owner_name.as_ref(),
+    );
     let others = uses.iter().filter(|one| one.pid != owner.pid);
     let shared = others.map(|one| one.tx + one.rx).sum::<u64>() > 0;
     off.text(what, "shared", &shared, &row.shared);
 }
 
 fn describe(cookie: u64, moved: &Moved) -> String {
-    let remote = moved.remote.map_or("*".to_owned(), |remote| remote.to_string());
+    let remote = moved
+        .remote
+        .map_or("*".to_owned(), |remote| remote.to_string());
     let protocol = moved.protocol;
     format!("socket {cookie} {protocol} {} {remote}", moved.local)
 }

@@ -276,8 +276,14 @@ impl AsFd for Counted {
 }
 
 fn plain(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|a| SocketAddr::V4((*a).into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|a| SocketAddr::V6((*a).into())))
+    let v4 = address
+        .as_sockaddr_in()
+        .map(|a| SocketAddr::V4((*a).into()));
+    v4.or_else(|| {
+        address
+            .as_sockaddr_in6()
+            .map(|a| SocketAddr::V6((*a).into()))
+    })
 }
 
 /// An IPv4-mapped address as the IPv4 address it is.

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     actor::Unavailable,
+    edges::child::{Row, Started},
     namespace::Namespace,
     programs,
     shape::{Pairing, Place, Shape},
@@ -88,6 +89,24 @@ impl Running {
         loop {
             if let Event::Paused { .. } = self.next()? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// What its collector said when it was started.
+    pub(crate) fn started(&mut self) -> Result<Started> {
+        loop {
+            if let Event::Started(started) = self.next()? {
+                return Ok(started);
+            }
+        }
+    }
+
+    /// What its collector reported.
+    pub(crate) fn rows(&mut self) -> Result<Vec<Row>> {
+        loop {
+            if let Event::Rows { rows } = self.next()? {
+                return Ok(rows);
             }
         }
     }

@@ -6,10 +6,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 
-use crate::{
-    actor::tell,
-    truth::Event,
-};
+use crate::{actor::tell, truth::Event};
 
 /// Runs `child` in a new process that ends with it. The caller has one thread.
 pub(crate) fn spawn(child: impl FnOnce() -> Result<()>) -> Result<Pid> {

@@ -21,8 +21,8 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare conservation counted director family limits namespace netlink observe options
-    programs results shape shapes suite_shapes truth
+    actor calls compare conservation counted director edges family limits namespace netlink observe options
+    programs quiet results shape shapes suite_older suite_readers suite_shapes truth
 }
 
 #[cfg(target_os = "linux")]
@@ -46,7 +46,13 @@ fn main() -> std::process::ExitCode {
         }
     };
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [suite_shapes::trials(), conservation::trials()];
+    let trials = [
+        suite_shapes::trials(),
+        suite_older::trials(),
+        suite_readers::trials(),
+        conservation::trials(),
+        edges::trials(),
+    ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     drop(programs);
     conclusion.exit_code()

@@ -1,6 +1,10 @@
 //! Interfaces by rtnetlink, in the network namespace of the calling thread.
 
-use std::{io, net::IpAddr, os::fd::{AsRawFd, BorrowedFd}};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{
@@ -46,7 +50,10 @@ fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessa
 }
 
 fn links() -> Result<Vec<LinkMessage>> {
-    let answers = ask(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+    let answers = ask(
+        RouteNetlinkMessage::GetLink(LinkMessage::default()),
+        NLM_F_DUMP,
+    )?;
     let link = |answer| match answer {
         RouteNetlinkMessage::NewLink(link) => Some(link),
         _ => None,

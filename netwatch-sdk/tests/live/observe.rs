@@ -15,10 +15,7 @@ use netwatch_sdk::{
     },
 };
 
-use crate::{
-    actor::unavailable,
-    truth::Way,
-};
+use crate::{actor::unavailable, truth::Way};
 
 /// Who a process is: pid, and its start in clock ticks since boot.
 pub(crate) type Who = (u32, Option<u64>);
@@ -106,11 +103,17 @@ pub(crate) fn shared() -> Result<MutexGuard<'static, Observer>> {
         let observer = Observer::with(|builder| builder);
         observer.map(Mutex::new).map_err(|error| {
             let unavailable = error.is::<crate::actor::Unavailable>();
-            if unavailable { format!("?{error:#}") } else { format!("{error:#}") }
+            if unavailable {
+                format!("?{error:#}")
+            } else {
+                format!("{error:#}")
+            }
         })
     });
     match started {
-        Ok(observer) => observer.lock().map_err(|_| anyhow!("an earlier test panicked")),
+        Ok(observer) => observer
+            .lock()
+            .map_err(|_| anyhow!("an earlier test panicked")),
         Err(reason) => Err(match reason.strip_prefix('?') {
             Some(reason) => crate::actor::Unavailable(reason.to_owned()).into(),
             None => anyhow!("{reason}"),
@@ -133,10 +136,12 @@ impl Observation {
             socket.open = false;
         }
         // A socket that only `open` told of and that now is in neither list is gone unreported.
-        self.sockets.retain(|_, socket| socket.ends > 0 || {
-            let id = socket.cookie;
-            let in_list = |list: &[Socket]| list.iter().any(|one| one.id.0 == id);
-            in_list(&reading.open) || in_list(&reading.closed)
+        self.sockets.retain(|_, socket| {
+            socket.ends > 0 || {
+                let id = socket.cookie;
+                let in_list = |list: &[Socket]| list.iter().any(|one| one.id.0 == id);
+                in_list(&reading.open) || in_list(&reading.closed)
+            }
         });
         for socket in &reading.closed {
             self.add_socket(socket, 1);

@@ -45,7 +45,10 @@ pub(crate) fn workload(name: &str, shape: &str, role: &str) -> Result<Command> {
 
 /// Starts a traffic process that writes to this process's output.
 pub(crate) fn start(command: &mut Command) -> io::Result<Child> {
-    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).spawn()
+    command
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::inherit())
+        .spawn()
 }
 
 /// Runs another program in this process. Returns only when that fails.

@@ -15,7 +15,12 @@ pub(crate) fn note(shape: &Shape, outcome: &Result<Differences>) -> Result<()> {
     };
     let (word, reason, bytes, figures) = match outcome {
         Ok(off) if off.is_empty() => ("exact", None, 0, 0),
-        Ok(off) => ("differs", None, off.process_bytes + off.socket_bytes, off.len()),
+        Ok(off) => (
+            "differs",
+            None,
+            off.process_bytes + off.socket_bytes,
+            off.len(),
+        ),
         Err(error) => match error.downcast_ref::<Unavailable>() {
             Some(Unavailable(reason)) => ("unavailable", Some(reason.clone()), 0, 0),
             None => ("failed", Some(format!("{error:#}")), 0, 0),

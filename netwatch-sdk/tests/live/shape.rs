@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::{
     actor::{Act, Actor},
     calls::{self, Mover},
-    shapes,
+    edges, shapes,
 };
 
 /// Which addresses a shape uses.
@@ -141,7 +141,9 @@ fn nothing(_: &Actor) -> anyhow::Result<()> {
 
 /// The shape that `name` means.
 pub(crate) fn named(name: &str) -> Option<&'static Shape> {
-    shapes::all().iter().find(|shape| shape.name() == name)
+    const COLLECTOR: &Shape = &edges::child::SHAPE;
+    let mut all = shapes::all().iter().chain([COLLECTOR]);
+    all.find(|shape| shape.name() == name)
 }
 
 /// The table of shapes for the docs.

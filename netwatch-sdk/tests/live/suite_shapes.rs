@@ -7,7 +7,7 @@ use crate::{
     compare::{Differences, Moment, compare},
     director::{Run, cross_check},
     limits::outcome,
-    observe, results,
+    observe, quiet, results,
     shape::Shape,
     shapes,
 };
@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn check(shape: &Shape) -> Result<()> {
+    let _quiet = quiet::among_others();
     let outcome = run(shape);
     results::note(shape, &outcome)?;
     let off = outcome?;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::edges::child::{Row, Started};
+
 /// One line of a traffic process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -18,6 +20,10 @@ pub(crate) enum Event {
     Moved(Moved),
     /// The process waits for the word to go on.
     Paused { at: String },
+    /// A collector was started, or not.
+    Started(Started),
+    /// What that collector reported of processes.
+    Rows { rows: Vec<Row> },
     /// This process has said everything.
     Done { pid: u32 },
     /// The shape cannot run on this host.

@@ -146,8 +146,17 @@ fn read(fd: &OwnedFd, stop: &AtomicBool, tally: &Mutex<Tally>) -> Result<()> {
     }
     // `struct tpacket_stats`: packets, drops.
     let mut statistics = [0_u32; 2];
-    options::get(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut statistics)?;
-    ensure!(statistics[1] == 0, "the packet socket lost {} packets", statistics[1]);
+    options::get(
+        fd,
+        libc::SOL_PACKET,
+        libc::PACKET_STATISTICS,
+        &mut statistics,
+    )?;
+    ensure!(
+        statistics[1] == 0,
+        "the packet socket lost {} packets",
+        statistics[1]
+    );
     Ok(())
 }
 

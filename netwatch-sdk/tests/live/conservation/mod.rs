@@ -20,6 +20,7 @@ use crate::{
     director::Running,
     limits::outcome,
     observe::{Observation, Observer},
+    quiet,
     shape::{self, Family},
     truth::Truth,
 };
@@ -56,6 +57,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ];
     let trial = |(name, about, offload, stem): (&'static str, _, _, _)| {
         Trial::ignorable_test(format!("{name}: {about}"), move || {
+            let _quiet = quiet::among_others();
             outcome(name, run(offload, stem))
         })
     };
@@ -81,7 +83,10 @@ fn run(offload: Offload, stem: &str) -> Result<()> {
     for end in [&on_left, &on_right] {
         let extra = end.tally.sent.extra_headers();
         // Switched off, the kernel cuts packets apart before the interface sees them.
-        ensure!((extra > 0) == (offload == Offload::On), "{extra} bytes of extra headers");
+        ensure!(
+            (extra > 0) == (offload == Offload::On),
+            "{extra} bytes of extra headers"
+        );
     }
     check_rows("left", &pair.left, &on_left, &seen)?;
     check_rows("right", &pair.right, &on_right, &seen)?;
@@ -97,7 +102,12 @@ fn run(offload: Offload, stem: &str) -> Result<()> {
 
 /// Waits until the packet sockets have seen every packet that the interfaces
 /// counted. The kernel's own packets (multicast reports) can come at any time.
-fn settle(pair: &Pair, left: &Watch, right: &Watch, offload: Offload) -> Result<(Counted, Counted)> {
+fn settle(
+    pair: &Pair,
+    left: &Watch,
+    right: &Watch,
+    offload: Offload,
+) -> Result<(Counted, Counted)> {
     let started = Instant::now();
     loop {
         let (on_left, on_right) = (pair.left.counted(left)?, pair.right.counted(right)?);
@@ -186,14 +196,21 @@ fn check_rows(side: &str, end: &End, counted: &Counted, seen: &Observation) -> R
         tx_packets += wire.tx_packets;
         rx_packets += wire.rx_packets;
         let loopback = wire.loopback_tx_bytes + wire.loopback_rx_bytes;
-        ensure!(loopback == 0, "{loopback} bytes of {row:?} were taken for loopback's");
+        ensure!(
+            loopback == 0,
+            "{loopback} bytes of {row:?} were taken for loopback's"
+        );
         check_connection(row, tally)?;
     }
     // From the interface's counters alone: less link headers, less what belongs
     // to no socket, plus the headers that offloaded segments get on the wire.
     let sent = &tally.sent;
-    let expected = counters.tx_bytes - sent.link_headers() - sent.other_bytes + sent.extra_headers();
-    ensure!(tx == expected, "{side}: rows sent {tx} bytes, the interface {expected}");
+    let expected =
+        counters.tx_bytes - sent.link_headers() - sent.other_bytes + sent.extra_headers();
+    ensure!(
+        tx == expected,
+        "{side}: rows sent {tx} bytes, the interface {expected}"
+    );
     let received = &tally.received;
     let merged = counters.rx_bytes - received.frame_bytes.min(counters.rx_bytes);
     let expected = match merged {
@@ -203,7 +220,10 @@ fn check_rows(side: &str, end: &End, counted: &Counted, seen: &Observation) -> R
         }
         _ => received.wire_bytes,
     };
-    ensure!(rx == expected, "{side}: rows received {rx} bytes, the interface {expected}");
+    ensure!(
+        rx == expected,
+        "{side}: rows received {rx} bytes, the interface {expected}"
+    );
     ensure!(
         (tx_packets, rx_packets) == (sent.segments, received.segments),
         "{side}: rows have {tx_packets} packets sent and {rx_packets} received, the wire {} and {}",
@@ -244,13 +264,21 @@ fn check_processes(truth: &Truth, seen: &Observation) -> Result<()> {
         let row = seen.processes.get(&who).context("no row for a process")?;
         let wire = row.wire.context("a process without wire bytes")?;
         let owned = seen.sockets.values().filter(|one| one.owner == Some(who));
-        let sum = owned.filter_map(|one| one.wire).fold((0, 0), |(tx, rx), wire| {
-            (tx + wire.tx_bytes, rx + wire.rx_bytes)
-        });
+        let sum = owned
+            .filter_map(|one| one.wire)
+            .fold((0, 0), |(tx, rx), wire| {
+                (tx + wire.tx_bytes, rx + wire.rx_bytes)
+            });
         let name = &process.name;
-        ensure!(sum == (wire.tx_bytes, wire.rx_bytes), "{name}: {wire:?}, its sockets {sum:?}");
+        ensure!(
+            sum == (wire.tx_bytes, wire.rx_bytes),
+            "{name}: {wire:?}, its sockets {sum:?}"
+        );
         let payload = (row.payload.tx_bytes, row.payload.rx_bytes);
-        ensure!(payload == truth.of(process.pid), "{name}: payload {payload:?}");
+        ensure!(
+            payload == truth.of(process.pid),
+            "{name}: payload {payload:?}"
+        );
         ensure!(
             wire.tx_bytes > payload.0 && wire.rx_bytes > payload.1,
             "{name}: {wire:?} for payload {payload:?}"

@@ -117,7 +117,10 @@ fn fill(actor: &Actor) -> Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    ensure!(refused > 0 && partial > 0, "{refused} refused, {partial} partial");
+    ensure!(
+        refused > 0 && partial > 0,
+        "{refused} refused, {partial} partial"
+    );
     actor.finish(&[&socket])
 }
 
@@ -144,7 +147,10 @@ fn push(actor: &Actor) -> Result<()> {
             }
             Err(Errno::EAGAIN) => {
                 let mut room = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-                ensure!(poll(&mut room, PollTimeout::from(10_000_u16))? == 1, "stalled");
+                ensure!(
+                    poll(&mut room, PollTimeout::from(10_000_u16))? == 1,
+                    "stalled"
+                );
             }
             Err(error) => return Err(error.into()),
         }
@@ -203,7 +209,10 @@ fn close_unread(actor: &Actor) -> Result<()> {
     let (listener, socket) = stream::accept_one(actor)?;
     receive_all(calls::recv, &socket, 1_003, 1_003)?;
     let mut unread = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    ensure!(poll(&mut unread, PollTimeout::from(10_000_u16))? == 1, "no data");
+    ensure!(
+        poll(&mut unread, PollTimeout::from(10_000_u16))? == 1,
+        "no data"
+    );
     let moved = socket.moved()?;
     drop(socket);
     crate::actor::tell(&crate::truth::Event::Moved(moved))?;
@@ -265,7 +274,10 @@ fn late_accept(actor: &Actor) -> Result<()> {
     let listener = Counted::listening(actor.shape.family)?;
     actor.ready(&[&listener])?;
     let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    ensure!(poll(&mut waiting, PollTimeout::from(10_000_u16))? == 1, "nobody connected");
+    ensure!(
+        poll(&mut waiting, PollTimeout::from(10_000_u16))? == 1,
+        "nobody connected"
+    );
     // The data is on its way or there already; a pause makes "there" the common case.
     std::thread::sleep(std::time::Duration::from_millis(100));
     let socket = listener.accept().context("late accept")?;

@@ -68,7 +68,10 @@ fn serve(actor: &Actor) -> Result<()> {
     let socket = listener.accept()?;
     receive_all(calls::recv, &socket, UP, 30_000)?;
     send_all(calls::send, &socket, DOWN, 30_000)?;
-    ensure!(receive_rest(calls::recv, &socket)? == 0, "bytes after the last");
+    ensure!(
+        receive_rest(calls::recv, &socket)? == 0,
+        "bytes after the last"
+    );
     socket.shutdown()?;
     loop {
         let (size, from) = datagram::receive_from(&datagrams, &mut [0; 4_096])?;
@@ -116,7 +119,10 @@ fn begin(actor: &Actor) -> Result<(Counted, Counted)> {
     send_all(calls::send, &socket, UP, 30_000)?;
     receive_all(calls::recv, &socket, DOWN, 30_000)?;
     socket.shutdown()?;
-    ensure!(receive_rest(calls::recv, &socket)? == 0, "bytes after the last");
+    ensure!(
+        receive_rest(calls::recv, &socket)? == 0,
+        "bytes after the last"
+    );
     let mut datagrams = Counted::udp(actor.shape.family)?;
     datagrams.connect(datagram)?;
     Ok((socket, datagrams))

@@ -122,7 +122,10 @@ pub(super) fn connect_one(actor: &Actor) -> Result<Counted> {
 }
 
 /// Receives one datagram and its sender.
-pub(super) fn receive_from(socket: &Counted, buffer: &mut [u8]) -> Result<(usize, SockaddrStorage)> {
+pub(super) fn receive_from(
+    socket: &Counted,
+    buffer: &mut [u8],
+) -> Result<(usize, SockaddrStorage)> {
     let (size, from) = socket::recvfrom::<SockaddrStorage>(socket.raw(), buffer)?;
     Ok((socket.received(size), from.context("no sender")?))
 }
@@ -278,6 +281,10 @@ fn to_closed_port(actor: &Actor) -> Result<()> {
 fn socket_address(address: &SockaddrStorage) -> Result<std::net::SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|a| (*a).into());
     let v4 = v4.map(std::net::SocketAddr::V4);
-    v4.or_else(|| address.as_sockaddr_in6().map(|a| std::net::SocketAddr::V6((*a).into())))
-        .context("no IP address")
+    v4.or_else(|| {
+        address
+            .as_sockaddr_in6()
+            .map(|a| std::net::SocketAddr::V6((*a).into()))
+    })
+    .context("no IP address")
 }

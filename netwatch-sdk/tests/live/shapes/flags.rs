@@ -172,7 +172,10 @@ fn urgent_serve(actor: &Actor) -> Result<()> {
     let (listener, socket) = stream::accept_one(actor)?;
     receive_all(calls::recv, &socket, 1_000, 1_000)?;
     let mut urgent = [PollFd::new(socket.as_fd(), PollFlags::POLLPRI)];
-    ensure!(poll(&mut urgent, PollTimeout::from(10_000_u16))? == 1, "no urgent byte");
+    ensure!(
+        poll(&mut urgent, PollTimeout::from(10_000_u16))? == 1,
+        "no urgent byte"
+    );
     let mut byte = [0; 4];
     let size = socket::recv(socket.raw(), &mut byte, MsgFlags::MSG_OOB)?;
     ensure!(size == 1 && byte[0] == b'!', "urgent data was {size} bytes");

@@ -62,8 +62,17 @@ fn receive(actor: &Actor) -> Result<()> {
     let socket = listener.accept()?;
     let window = NonZeroUsize::MIN.saturating_add(WINDOW - 1);
     // SAFETY: a new mapping at a place of the kernel's choice; nothing else refers to it.
-    let pages = unsafe { mmap(None, window, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, &socket, 0) }
-        .map_err(|error| unavailable("mmap of a TCP socket", error))?;
+    let pages = unsafe {
+        mmap(
+            None,
+            window,
+            ProtFlags::PROT_READ,
+            MapFlags::MAP_SHARED,
+            &socket,
+            0,
+        )
+    }
+    .map_err(|error| unavailable("mmap of a TCP socket", error))?;
     let mut left = TOTAL;
     let mut mapped = 0;
     while left > 0 {
@@ -71,7 +80,10 @@ fn receive(actor: &Actor) -> Result<()> {
         let pending = i32::try_from(left.min(4 * PAGE))?;
         options::set(&socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &pending)?;
         let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-        ensure!(poll(&mut waiting, PollTimeout::from(10_000_u16))? == 1, "{left} bytes left");
+        ensure!(
+            poll(&mut waiting, PollTimeout::from(10_000_u16))? == 1,
+            "{left} bytes left"
+        );
         let request = map_received(&socket, pages, left)?;
         mapped += socket.received(request.length as usize);
         left -= request.length as usize;
@@ -92,7 +104,10 @@ fn receive(actor: &Actor) -> Result<()> {
     // SAFETY: the mapping made above, and nothing reads it any more.
     unsafe { munmap(pages, WINDOW) }?;
     if mapped == 0 {
-        return Err(unavailable("TCP_ZEROCOPY_RECEIVE", "the kernel mapped no page"));
+        return Err(unavailable(
+            "TCP_ZEROCOPY_RECEIVE",
+            "the kernel mapped no page",
+        ));
     }
     actor.finish(&[&listener, &socket])
 }

@@ -23,6 +23,8 @@ mod zerocopy;
 
 use std::sync::OnceLock;
 
+pub(crate) use phased::{STEPS, step_size};
+
 use crate::shape::Shape;
 
 /// Every shape. Each is compared with the collector to the byte.

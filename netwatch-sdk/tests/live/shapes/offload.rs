@@ -96,8 +96,13 @@ fn with_cork(actor: &Actor) -> Result<()> {
 
 fn segmented(actor: &Actor) -> Result<()> {
     let client = datagram::connect_one(actor)?;
-    options::set(&client, libc::SOL_UDP, libc::UDP_SEGMENT, &i32::from(SEGMENT))
-        .map_err(|error| unavailable("UDP_SEGMENT", error))?;
+    options::set(
+        &client,
+        libc::SOL_UDP,
+        libc::UDP_SEGMENT,
+        &i32::from(SEGMENT),
+    )
+    .map_err(|error| unavailable("UDP_SEGMENT", error))?;
     for _ in 0..ROUNDS {
         let sent = calls::send(&client, &mut calls::pattern(CALL))?;
         ensure!(sent == CALL, "send took {sent} of {CALL} bytes");

@@ -56,7 +56,10 @@ fn among_unix(actor: &Actor) -> Result<()> {
         for _ in 0..50 {
             let sent = socket::send(left.as_raw_fd(), &[7; 999], MsgFlags::empty())?;
             let received = socket::recv(right.as_raw_fd(), &mut [0; 2_000], MsgFlags::empty())?;
-            ensure!(sent == 999 && received == 999, "sent {sent}, received {received}");
+            ensure!(
+                sent == 999 && received == 999,
+                "sent {sent}, received {received}"
+            );
         }
     }
     ensure!(crate::netlink::link_count()? > 0, "no interfaces");

@@ -55,8 +55,7 @@ fn old_serve(actor: &Actor) -> Result<()> {
     receive_all(calls::recv, &idle, 1, 1)?;
     receive_all(calls::recv, &socket, BEFORE, BEFORE)?;
     actor.pause("old")?;
-    let socket = socket.restarted();
-    let idle = idle.restarted();
+    let (listener, socket, idle) = (listener.restarted(), socket.restarted(), idle.restarted());
     receive_all(calls::recv, &socket, AFTER, 10_000)?;
     send_all(calls::send, &socket, 303, 303)?;
     actor.finish(&[&listener, &socket, &idle])

@@ -227,7 +227,9 @@ fn threads(actor: &Actor) -> Result<()> {
         .collect();
     let mut sockets = Vec::new();
     for thread in running {
-        let ended = thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"));
+        let ended = thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread panicked"));
         sockets.push(ended??);
     }
     ensure!(sockets.len() == THREADS, "{} sockets", sockets.len());

@@ -92,7 +92,10 @@ fn completions(socket: &Counted, calls: u32) -> Result<()> {
     let started = Instant::now();
     let mut complete = 0;
     while complete < calls {
-        ensure!(started.elapsed() < CALL_LIMIT, "{complete} of {calls} completions");
+        ensure!(
+            started.elapsed() < CALL_LIMIT,
+            "{complete} of {calls} completions"
+        );
         let mut wait = [PollFd::new(socket.as_fd(), PollFlags::POLLERR)];
         poll(&mut wait, PollTimeout::from(1_000_u16))?;
         let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
