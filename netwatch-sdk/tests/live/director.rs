@@ -217,8 +217,7 @@ impl Run {
         let mut truth = self.driver.truth.clone();
         if let Some(server) = &mut self.server {
             server.done()?;
-            truth.processes.extend(server.truth.processes.clone());
-            truth.moved.extend(server.truth.moved.clone());
+            truth.add_all(server.truth.clone());
         }
         Ok(truth)
     }

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, OnceLock},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use netwatch_sdk::{
     Backend, Builder, Collector, Reader,
     reading::{
@@ -86,6 +86,13 @@ impl Observer {
             }
             Err(error) => Err(error).context("start the collector"),
         }
+    }
+
+    /// Whether a map in the kernel has no room left.
+    pub(crate) fn is_full(&self) -> Result<bool> {
+        let maps = self.reader.collector().status().maps;
+        ensure!(!maps.is_empty(), "the status names no map");
+        Ok(maps.iter().any(|map| map.used >= map.capacity))
     }
 
     /// Takes one reading and adds it to what was seen before.

@@ -106,6 +106,12 @@ impl Truth {
         }
     }
 
+    /// Adds what the processes of another run said.
+    pub(crate) fn add_all(&mut self, other: Self) {
+        self.processes.extend(other.processes);
+        self.moved.extend(other.moved);
+    }
+
     /// Bytes (sent, received) of one process.
     pub(crate) fn of(&self, pid: u32) -> (u64, u64) {
         sum(self.moved.iter().filter(|moved| moved.pid == pid))

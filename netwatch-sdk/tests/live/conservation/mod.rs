@@ -137,8 +137,7 @@ fn talk(pair: &Pair, stem: &str, family: Family) -> Result<(Running, Running, Tr
     client.done()?;
     server.done()?;
     let mut truth = client.truth.clone();
-    truth.processes.extend(server.truth.processes.clone());
-    truth.moved.extend(server.truth.moved.clone());
+    truth.add_all(server.truth.clone());
     crate::director::cross_check(shape, &truth)?;
     Ok((client, server, truth))
 }

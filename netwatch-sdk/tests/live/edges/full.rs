@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use netwatch_sdk::Builder;
 
 use crate::{
     compare::{Moment, compare_sockets},
@@ -23,18 +24,23 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         alone(
             "full-processes",
-            "room for two processes: what 400 moved is in their rows or counted as lost",
-            || processes("tcp-short-processes-v4"),
+            "room for two processes: what 400 moved reaches their rows by their sockets",
+            || few_processes("tcp-short-processes-v4", 4 << 20, Loss::None),
         ),
         alone(
             "full-processes-udp",
-            "room for two processes: what 400 sent by UDP is in their rows or counted as lost",
-            || processes("udp-short-processes-v4"),
+            "room for two processes: what 400 sent by UDP reaches their rows by their sockets",
+            || few_processes("udp-short-processes-v4", 4 << 20, Loss::None),
+        ),
+        alone(
+            "full-both",
+            "room for two processes and 16 closed sockets: what is in no row is counted as lost",
+            || few_processes("tcp-short-processes-v4", 4_096, Loss::Some),
         ),
         alone(
             "full-shared",
             "room for two processes: what others moved on a socket is in their rows or lost",
-            || processes("tcp-prefork-v4"),
+            || few_processes("tcp-fork-both-v4", 4 << 20, Loss::Some),
         ),
         alone(
             "full-closed",
@@ -44,11 +50,35 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn processes(shape: &str) -> Result<()> {
+/// Whether rows can be complete when the map of processes is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    None,
+    Some,
+}
+
+const ROOM: u32 = 2;
+
+fn few_processes(name: &str, closed_bytes: u32, loss: Loss) -> Result<()> {
     let mut roomy = Observer::with(|builder| builder)?;
-    let mut tiny = Observer::with(|builder| builder.max_processes(2))?;
-    let (truth, seen, all) = observe(shape, &mut tiny, &mut roomy)?;
-    let (mut tx, mut rx) = (0, 0);
+    let tiny = |builder: Builder| {
+        builder
+            .max_processes(ROOM)
+            .closed_buffer_bytes(closed_bytes)
+    };
+    let mut tiny = Observer::with(tiny)?;
+    // Processes that take the room, by bytes moved on each other's sockets, and stay.
+    let filler = shape::named("tcp-fork-both-v4").context("no such shape")?;
+    let mut fillers = [Run::start(filler)?, Run::start(filler)?];
+    let mut truth = Truth::default();
+    for filler in &mut fillers {
+        truth.add_all(filler.done()?);
+    }
+    let (of_shape, seen, all) = observe(name, &mut tiny, &mut roomy)?;
+    let of_shape_only = of_shape.clone();
+    truth.add_all(of_shape);
+    ensure!(tiny.is_full()?, "the map is not full");
+    let (mut tx, mut rx, mut of_shape) = (0, 0, 0);
     for process in &truth.processes {
         let who = (process.pid, Some(process.started_ticks));
         let payload = seen.processes.get(&who).map(|row| row.payload);
@@ -60,6 +90,13 @@ fn processes(shape: &str) -> Result<()> {
         );
         tx += moved.0 - reported.tx_bytes;
         rx += moved.1 - reported.rx_bytes;
+        if of_shape_only
+            .processes
+            .iter()
+            .any(|one| one.pid == process.pid)
+        {
+            of_shape += moved.0 - reported.tx_bytes + moved.1 - reported.rx_bytes;
+        }
     }
     // Other processes of the host can lose bytes too, but no more than they moved.
     let (others_tx, others_rx) = others(&truth, &all);
@@ -72,6 +109,10 @@ fn processes(shape: &str) -> Result<()> {
         "{tx} sent and {rx} received bytes are in no row, counted as lost: {:?}",
         seen.lost
     );
+    ensure!(
+        (loss == Loss::Some) == (of_shape > 0),
+        "{of_shape} bytes are in no row, expected {loss:?}"
+    );
     let bucket = seen
         .buckets
         .get("[unattributed]")
@@ -82,6 +123,9 @@ fn processes(shape: &str) -> Result<()> {
         "[unattributed] is {bucket:?}, lost {:?}",
         seen.lost
     );
+    for filler in &mut fillers {
+        filler.release()?;
+    }
     Ok(())
 }
 

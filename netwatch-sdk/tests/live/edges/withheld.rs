@@ -96,8 +96,7 @@ fn collect(role: &str) -> Result<(Started, Truth, Vec<Row>)> {
     ] {
         let mut run = Run::start(shape::named(name).context("no such shape")?)?;
         let of_run = run.done()?;
-        truth.processes.extend(of_run.processes);
-        truth.moved.extend(of_run.moved);
+        truth.add_all(of_run);
         run.release()?;
     }
     child.go()?;
