@@ -115,11 +115,7 @@ pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
             (&raw const header).cast::<c_void>().cast_mut(),
             size_of::<SocketHeader>() as u32,
         );
-        bpf_seq_write(
-            seq.cast(),
-            value.cast(),
-            size_of::<SocketRecord>() as u32,
-        );
+        bpf_seq_write(seq.cast(), value.cast(), size_of::<SocketRecord>() as u32);
     }
     0
 }

@@ -5,9 +5,7 @@
 
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
-use aya_ebpf::helpers::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
-};
+use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
 use netwatch_common::{
     offsets::{ABSENT, Offsets},
     process::ProcessKey,

@@ -13,7 +13,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "atomics exist on this target only as intrinsics")]
+#![expect(
+    internal_features,
+    reason = "atomics exist on this target only as intrinsics"
+)]
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;

@@ -11,10 +11,7 @@
 //! Writes `SOCKETS`, `COUNTERS`.
 
 use aya_ebpf::{
-    EbpfContext as _,
-    bindings::__sk_buff,
-    helpers::bpf_sk_fullsock,
-    macros::cgroup_skb,
+    EbpfContext as _, bindings::__sk_buff, helpers::bpf_sk_fullsock, macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use netwatch_common::{

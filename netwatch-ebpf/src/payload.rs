@@ -124,10 +124,7 @@ unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool)
     // SAFETY: the caller's promise.
     unsafe {
         let owner = &raw const (*record).owner;
-        if end_is_seen
-            && (*owner).start_ns == leader.start_ns()
-            && (*owner).tgid == leader.tgid()
-        {
+        if end_is_seen && (*owner).start_ns == leader.start_ns() && (*owner).tgid == leader.tgid() {
             own(record, tx, rx);
             return;
         }

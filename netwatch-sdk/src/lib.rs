@@ -26,6 +26,9 @@ pub mod collectors;
 pub mod detect;
 #[cfg(feature = "collectors")]
 mod error;
+#[cfg(all(fuzzing, feature = "collectors"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "collectors")]
 mod parse;
 #[cfg(feature = "collectors")]

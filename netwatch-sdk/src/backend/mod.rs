@@ -3,6 +3,36 @@
 //! | module | source | where |
 //! |---|---|---|
 //! | `ebpf` | kernel programs | Linux on x86_64 and aarch64, feature `ebpf` |
+//! | `sock_diag` | netlink socket diagnostics | Linux |
+//! | `ss` | the command `ss` | Linux |
+//! | `macos` | `nettop` joined with `lsof`, or `lsof` alone | macOS |
+//! | `estimate` | interface totals, shared out by connection count | everywhere |
+//!
+//! `ledger`, `roster`, `id_hash` and `tcp_counters` are what those that see sockets
+//! and not calls share; `userspace` starts them.
+
+pub(crate) mod estimate;
+#[cfg(target_os = "linux")]
+pub(crate) mod id_hash;
+#[cfg_attr(not(unix), allow(dead_code))]
+mod ledger;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod loopback;
+#[cfg_attr(
+    not(target_os = "macos"),
+    allow(dead_code, reason = "built and tested everywhere, used on macOS")
+)]
+mod macos;
+#[cfg(target_os = "linux")]
+mod roster;
+#[cfg(target_os = "linux")]
+pub(crate) mod sock_diag;
+#[cfg(target_os = "linux")]
+pub(crate) mod ss;
+#[cfg(target_os = "linux")]
+mod tcp_counters;
+pub(crate) mod userspace;
 
 #[cfg(all(
     feature = "ebpf",

@@ -8,6 +8,7 @@ use crate::{
     backend::{
         Measure,
         ebpf::{Ebpf, MapSizes},
+        userspace,
     },
     error::chain,
 };
@@ -19,13 +20,24 @@ pub enum Backend {
     /// The best that this host allows.
     #[default]
     Auto,
-    /// Kernel programs, or an error that says why not.
+    /// Kernel programs.
     Ebpf,
+    /// The kernel's socket diagnostics.
+    SockDiag,
+    /// The command `ss`.
+    Ss,
+    /// The commands `nettop` and `lsof` of macOS.
+    Nettop,
 }
 
 impl Backend {
     /// Every backend but `Auto` with its name, best first.
-    pub const ALL: &[(&'static str, Self)] = &[("ebpf", Self::Ebpf)];
+    pub const ALL: &[(&'static str, Self)] = &[
+        ("ebpf", Self::Ebpf),
+        ("sock_diag", Self::SockDiag),
+        ("ss", Self::Ss),
+        ("nettop", Self::Nettop),
+    ];
 }
 
 /// Settings of a [`Collector`].
@@ -112,6 +124,9 @@ impl Builder {
     fn open(&self, backend: Backend) -> Result<Box<dyn Measure>> {
         match backend {
             Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes)?)),
+            Backend::SockDiag => userspace::sock_diag(),
+            Backend::Ss => userspace::ss(),
+            Backend::Nettop => userspace::nettop(),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What a reader has not seen yet, while others read.
 
-use crate::reading::{Process, Reading, Socket};
+use std::collections::HashMap;
+
+use crate::reading::{Attribution, Process, Reading, Socket};
 
 /// Ended sockets and processes since a reader's previous reading.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) closed: Vec<Socket>,
-    pub(super) exited: Vec<Process>,
+    pub(super) exited: HashMap<Attribution, Process>,
     /// Rows that had no room here.
     pub(super) overflow: u64,
 }
@@ -22,10 +24,7 @@ impl Pending {
             .extend(reading.closed.iter().take(room).cloned());
         self.overflow += reading.closed.len().saturating_sub(room) as u64;
         for process in reading.processes.iter().filter(|process| !process.alive) {
-            match self.exited.iter_mut().find(|known| known.id == process.id) {
-                Some(known) => known.clone_from(process),
-                None => self.exited.push(process.clone()),
-            }
+            self.exited.insert(process.id, process.clone());
         }
     }
 }

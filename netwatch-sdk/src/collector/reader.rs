@@ -58,7 +58,7 @@ impl Reader {
         reading.closed = pending.closed;
         reading.lost.closed_rows += pending.overflow;
         reading.processes.retain(|process| process.alive);
-        reading.processes.extend(pending.exited);
+        reading.processes.extend(pending.exited.into_values());
         Ok(reading)
     }
 

@@ -150,7 +150,7 @@ pub(crate) fn connection_row(socket: &Socket, closed: bool, source: Source) -> C
         loopback_bytes: socket
             .wire
             .map(|wire| wire.loopback_rx_bytes + wire.loopback_tx_bytes),
-        rtt_var_us: socket.rtt.map(|rtt| micros(rtt.variation)),
+        rtt_var_us: socket.rtt.and_then(|rtt| rtt.variation).map(micros),
         rtt_min_us: socket.rtt.and_then(|rtt| rtt.minimum).map(micros),
         retransmits: socket.retransmits,
         direction: socket

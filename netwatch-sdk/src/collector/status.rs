@@ -16,6 +16,8 @@ pub struct Status {
     pub hook: Option<&'static str>,
     /// What would be better, and why it does not run.
     pub refused: Vec<Refusal>,
+    /// Why figures are less than exact, or sockets missing; empty when nothing is.
+    pub limits: Vec<String>,
     /// Packets: where they are counted, or why they are not.
     pub packets: Packets,
     /// How full the maps in the kernel are.
@@ -30,6 +32,24 @@ pub struct Status {
     pub read_cost: Duration,
     /// Readings so far.
     pub readings: u64,
+}
+
+impl Status {
+    /// What a backend starts from; the collector fills in the costs.
+    pub(crate) fn of(source: Source) -> Self {
+        Self {
+            source,
+            hook: None,
+            refused: Vec::new(),
+            limits: Vec::new(),
+            packets: Packets::NotCounted(String::new()),
+            maps: Vec::new(),
+            lost: Lost::default(),
+            start_cost: Duration::ZERO,
+            read_cost: Duration::ZERO,
+            readings: 0,
+        }
+    }
 }
 
 /// Something better that does not run.

@@ -1,5 +1,4 @@
 //! Bytes or text to typed values. No files, no processes, no clock, no `cfg`.
-
 //!
 //! Every parser takes bytes, because a tool's output is not always UTF-8, and
 //! returns what it read together with the lines it could not read, or their
@@ -26,6 +25,7 @@ pub(crate) mod ps;
 pub(crate) mod resolv_conf;
 pub(crate) mod route;
 pub(crate) mod scutil;
+pub(crate) mod ss;
 mod text;
 
 #[cfg(test)]

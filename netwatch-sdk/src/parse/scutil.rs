@@ -112,12 +112,12 @@ impl Resolver {
                 self.interface = Some(name.strip_suffix(')')?.to_owned());
             }
             "flags" => {
-                self.supplemental = value.split(',').any(|flag| flag.trim() == "Supplemental")
+                self.supplemental = value.split(',').any(|flag| flag.trim() == "Supplemental");
             }
             "options" => {
                 self.multicast = value
                     .split_ascii_whitespace()
-                    .any(|option| option == "mdns")
+                    .any(|option| option == "mdns");
             }
             // Timeout, order, reachability, port.
             _ => {}

@@ -184,8 +184,8 @@ pub struct WireBytes {
 pub struct Rtt {
     /// Smoothed (RFC 6298).
     pub smoothed: Duration,
-    /// Mean deviation.
-    pub variation: Duration,
+    /// Mean deviation; `None` where the source has none (`nettop`).
+    pub variation: Option<Duration>,
     /// Smallest of the kernel's window (5 minutes by default); `None` where the source has none.
     pub minimum: Option<Duration>,
 }

@@ -61,7 +61,7 @@ fn rtt(header: &SocketHeader) -> Option<Rtt> {
     let micros = |value: u32| Duration::from_micros(u64::from(value));
     Some(Rtt {
         smoothed: micros(header.srtt_8us) / 8,
-        variation: micros(header.mdev_4us) / 4,
+        variation: Some(micros(header.mdev_4us) / 4),
         minimum: (header.min_rtt_us != u32::MAX).then(|| micros(header.min_rtt_us)),
     })
 }

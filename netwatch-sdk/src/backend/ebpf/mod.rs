@@ -25,7 +25,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     os::fd::AsFd as _,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use aya::maps::{Array, HashMap as BpfHashMap, RingBuf};
@@ -264,7 +264,6 @@ impl Measure for Ebpf {
             why: why.clone(),
         });
         Status {
-            source: Source::Ebpf,
             hook: Some(self.loaded.rung.name),
             refused: refused.collect(),
             packets: match &self.loaded.cgroup {
@@ -276,10 +275,11 @@ impl Measure for Ebpf {
                 used: self.records as u64,
                 capacity: u64::from(self.sizes.processes),
             }],
-            lost: Lost::default(),
-            start_cost: Duration::ZERO,
-            read_cost: Duration::ZERO,
-            readings: 0,
+            limits: match &self.loaded.cgroup {
+                Ok(_) => Vec::new(),
+                Err(why) => vec![format!("packets are not counted: {why}")],
+            },
+            ..Status::of(Source::Ebpf)
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Sample {
     pub(crate) processes: Vec<ProcessRow>,
     /// In the order printed.
     pub(crate) flows: Vec<FlowRow>,
+    /// Lines that could not be read, each of which may have been a row.
+    pub(crate) lost_rows: u64,
 }
 
 /// A process, summed over its sockets.
@@ -137,6 +139,7 @@ pub(crate) fn parse_nettop(output: &[u8]) -> Result<Nettop> {
             }
             None => {
                 read.unreadable += 1;
+                sample.lost_rows += 1;
                 // It may have named a process, whose sockets follow.
                 if !line.contains("<->") {
                     owner = None;

@@ -119,7 +119,7 @@ fn read_size(host: &Host, mount: &Mount) -> Result<Size> {
     // The widths of these types differ between C libraries.
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
     let bytes =
-        |blocks: nix::libc::fsblkcnt_t| (blocks as u64).saturating_mul(stat.fragment_size() as u64);
+        |blocks: libc::fsblkcnt_t| (blocks as u64).saturating_mul(stat.fragment_size() as u64);
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
     let inodes = stat.files() as u64;
     Ok(Size {

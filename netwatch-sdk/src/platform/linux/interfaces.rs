@@ -31,7 +31,7 @@ fn vanished(error: &Error) -> bool {
     let code = std::error::Error::source(error)
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .and_then(io::Error::raw_os_error);
-    error.kind() == ErrorKind::Missing || code == Some(nix::libc::ENODEV)
+    error.kind() == ErrorKind::Missing || code == Some(libc::ENODEV)
 }
 
 fn read_interface(host: &Host, name: String) -> Result<InterfaceStats> {

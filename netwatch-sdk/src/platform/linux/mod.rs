@@ -4,6 +4,7 @@ mod disk_io;
 mod file_systems;
 mod interfaces;
 mod name_servers;
+pub(crate) mod owners;
 mod ping;
 mod routes;
 

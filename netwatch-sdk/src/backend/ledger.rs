@@ -1,0 +1,445 @@
+//! Whom bytes belong to, for backends that see sockets and not calls.
+//!
+//! A backend reports every socket with its cumulative bytes and its holders; the
+//! ledger credits what moved since the last report. Nothing is credited twice
+//! and nothing is dropped: what was counted is what the rows hold, plus what
+//! waits for an owner ([`Ledger::waiting`]).
+//!
+//! Rules:
+//! - A socket made after the start counts from its first byte, an older one from
+//!   its first report.
+//! - Bytes are credited to the owner at the time of the report: the process that
+//!   already had the socket, or else the oldest holder. With several holders who
+//!   moved what cannot be seen, so all of them are marked
+//!   ([`Ledger::is_guess`]).
+//! - A socket keeps its last owner when nobody holds it any more: the kernel
+//!   still sends what the owner left in the queue.
+//! - Figures that go back count nothing until they pass where they were, unless
+//!   the socket was started anew ([`Ledger::restart`]).
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::id_hash::IdMap;
+use crate::reading::{Attribution, Payload, ProcessId, SocketId};
+
+/// What is known of every socket and every owner.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    accounts: IdMap<SocketId, Account>,
+    totals: BTreeMap<Attribution, Payload>,
+    guesses: HashSet<ProcessId>,
+    counted: Payload,
+    waiting: Payload,
+    retired: Payload,
+}
+
+/// From where a socket's bytes count when it is reported for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// It was made after the start.
+    Birth,
+    /// It may be older than the start.
+    Now,
+}
+
+/// Who has a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder<'a> {
+    /// These processes, the oldest first.
+    Processes(&'a [ProcessId]),
+    /// The kernel.
+    Kernel,
+    /// Somebody who cannot be seen.
+    Unknown,
+    /// Nobody yet or nobody any more.
+    Nobody,
+}
+
+/// One socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Where the socket's figures were when they were last counted.
+    counted_to: Payload,
+    waiting: Payload,
+    owner: Option<Attribution>,
+    shared: bool,
+}
+
+impl Account {
+    /// The process that its bytes are credited to.
+    pub(crate) const fn owner(&self) -> Option<ProcessId> {
+        match self.owner {
+            Some(Attribution::Process(process)) => Some(process),
+            _ => None,
+        }
+    }
+
+    /// `true` once several processes held it at the same time.
+    pub(crate) const fn shared(&self) -> bool {
+        self.shared
+    }
+}
+
+impl Ledger {
+    /// Counts what an open socket moved since its last report.
+    pub(crate) fn record(
+        &mut self,
+        id: SocketId,
+        now: Payload,
+        since: Since,
+        holder: Holder<'_>,
+    ) -> Account {
+        let account = self.accounts.entry(id).or_insert_with(|| Account {
+            counted_to: match since {
+                Since::Birth => Payload::default(),
+                Since::Now => now,
+            },
+            ..Account::default()
+        });
+        let moved = above(now, account.counted_to);
+        add(&mut account.counted_to, moved);
+        add(&mut self.counted, moved);
+        account.shared |= matches!(holder, Holder::Processes([_, _, ..]));
+        if account.shared
+            && moved != Payload::default()
+            && let Holder::Processes(holders) = holder
+        {
+            self.guesses.extend(holders);
+        }
+        account.owner = owner(account.owner, holder);
+        match account.owner {
+            Some(owner) => {
+                let total = self.totals.entry(owner).or_default();
+                add(total, moved);
+                add(total, account.waiting);
+                take(&mut self.waiting, account.waiting);
+                account.waiting = Payload::default();
+            }
+            None => {
+                add(&mut account.waiting, moved);
+                add(&mut self.waiting, moved);
+            }
+        }
+        *account
+    }
+
+    /// Counts what a socket moved until it closed, and forgets the socket.
+    ///
+    /// `last` is `None` when its last report is all that is known.
+    pub(crate) fn close(&mut self, id: SocketId, last: Option<Payload>) -> Account {
+        let counted_to = self.account(id).map(|account| account.counted_to);
+        let last = last.or(counted_to).unwrap_or_default();
+        self.record(id, last, Since::Birth, Holder::Nobody);
+        let mut account = self.accounts.remove(&id).unwrap_or_default();
+        if account.owner.is_none() {
+            add(
+                self.totals.entry(Attribution::Unknown).or_default(),
+                account.waiting,
+            );
+            take(&mut self.waiting, account.waiting);
+            account.waiting = Payload::default();
+            account.owner = Some(Attribution::Unknown);
+        }
+        account
+    }
+
+    /// The socket was disconnected and used again: its counters began at zero.
+    pub(crate) fn restart(&mut self, id: SocketId) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.counted_to = Payload::default();
+        }
+    }
+
+    /// What is known of a socket that has not been closed.
+    pub(crate) fn account(&self, id: SocketId) -> Option<&Account> {
+        self.accounts.get(&id)
+    }
+
+    /// Everybody who was credited with a socket or bytes, with their bytes since the start.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = (Attribution, Payload)> + '_ {
+        self.totals.iter().map(|(&owner, &total)| (owner, total))
+    }
+
+    /// What one owner was credited with.
+    pub(crate) fn total(&self, owner: Attribution) -> Payload {
+        self.totals.get(&owner).copied().unwrap_or_default()
+    }
+
+    /// Whether some of a process's bytes, or of those missing from it, moved over
+    /// a socket that it shared.
+    pub(crate) fn is_guess(&self, process: ProcessId) -> bool {
+        self.guesses.contains(&process)
+    }
+
+    /// Bytes of open sockets that have no owner yet.
+    pub(crate) const fn waiting(&self) -> Payload {
+        self.waiting
+    }
+
+    /// Drops the row of a process that is gone.
+    pub(crate) fn retire(&mut self, process: ProcessId) {
+        self.guesses.remove(&process);
+        if let Some(total) = self.totals.remove(&Attribution::Process(process)) {
+            add(&mut self.retired, total);
+        }
+    }
+
+    /// Everything counted since the start. Equal to the rows, what waits and
+    /// what was retired.
+    #[cfg(test)]
+    const fn counted(&self) -> Payload {
+        self.counted
+    }
+}
+
+/// Who owns a socket, given who owned it and who holds it.
+fn owner(known: Option<Attribution>, holder: Holder<'_>) -> Option<Attribution> {
+    match (known, holder) {
+        (Some(Attribution::Process(process)), Holder::Processes(holders))
+            if holders.contains(&process) =>
+        {
+            known
+        }
+        (_, Holder::Processes([oldest, ..])) => Some(Attribution::Process(*oldest)),
+        (Some(_), _) => known,
+        (None, Holder::Kernel) => Some(Attribution::Kernel),
+        (None, Holder::Unknown) => Some(Attribution::Unknown),
+        (None, Holder::Nobody | Holder::Processes([])) => None,
+    }
+}
+
+const fn above(now: Payload, before: Payload) -> Payload {
+    Payload {
+        rx_bytes: now.rx_bytes.saturating_sub(before.rx_bytes),
+        tx_bytes: now.tx_bytes.saturating_sub(before.tx_bytes),
+    }
+}
+
+const fn add(to: &mut Payload, more: Payload) {
+    to.rx_bytes = to.rx_bytes.saturating_add(more.rx_bytes);
+    to.tx_bytes = to.tx_bytes.saturating_add(more.tx_bytes);
+}
+
+const fn take(from: &mut Payload, less: Payload) {
+    *from = above(*from, less);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::reading::Pid;
+
+    const SOCKET: SocketId = SocketId(1);
+
+    fn process(pid: u32) -> ProcessId {
+        ProcessId {
+            pid: Pid(pid),
+            started: None,
+        }
+    }
+
+    fn bytes(rx_bytes: u64, tx_bytes: u64) -> Payload {
+        Payload { rx_bytes, tx_bytes }
+    }
+
+    fn total(ledger: &Ledger, pid: u32) -> Payload {
+        ledger.total(Attribution::Process(process(pid)))
+    }
+
+    #[test]
+    fn a_socket_made_after_the_start_counts_from_its_first_byte() {
+        let mut ledger = Ledger::default();
+        let holder = [process(7)];
+        ledger.record(
+            SOCKET,
+            bytes(10, 20),
+            Since::Birth,
+            Holder::Processes(&holder),
+        );
+        ledger.record(
+            SOCKET,
+            bytes(15, 20),
+            Since::Birth,
+            Holder::Processes(&holder),
+        );
+        assert_eq!(total(&ledger, 7), bytes(15, 20));
+    }
+
+    #[test]
+    fn bytes_moved_before_the_start_do_not_count() {
+        let mut ledger = Ledger::default();
+        let holder = [process(7)];
+        ledger.record(
+            SOCKET,
+            bytes(10, 20),
+            Since::Now,
+            Holder::Processes(&holder),
+        );
+        assert_eq!(total(&ledger, 7), bytes(0, 0));
+        ledger.record(
+            SOCKET,
+            bytes(11, 22),
+            Since::Now,
+            Holder::Processes(&holder),
+        );
+        assert_eq!(total(&ledger, 7), bytes(1, 2));
+    }
+
+    #[test]
+    fn an_owner_found_later_gets_the_bytes_that_waited() {
+        let mut ledger = Ledger::default();
+        ledger.record(SOCKET, bytes(5, 6), Since::Birth, Holder::Nobody);
+        assert_eq!(ledger.waiting(), bytes(5, 6));
+        let holder = [process(7)];
+        ledger.record(
+            SOCKET,
+            bytes(5, 6),
+            Since::Birth,
+            Holder::Processes(&holder),
+        );
+        assert_eq!(total(&ledger, 7), bytes(5, 6));
+        assert_eq!(ledger.waiting(), bytes(0, 0));
+    }
+
+    #[test]
+    fn a_socket_that_closes_without_an_owner_belongs_to_somebody_unknown() {
+        let mut ledger = Ledger::default();
+        ledger.close(SOCKET, Some(bytes(5, 6)));
+        assert_eq!(ledger.total(Attribution::Unknown), bytes(5, 6));
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_socket_go_to_its_last_owner() {
+        let mut ledger = Ledger::default();
+        let holder = [process(7)];
+        ledger.record(
+            SOCKET,
+            bytes(1, 1),
+            Since::Birth,
+            Holder::Processes(&holder),
+        );
+        let account = ledger.close(SOCKET, Some(bytes(9, 9)));
+        assert_eq!(account.owner(), Some(process(7)));
+        assert_eq!(total(&ledger, 7), bytes(9, 9));
+        assert_eq!(ledger.account(SOCKET), None);
+    }
+
+    #[test]
+    fn a_passed_socket_credits_each_process_with_what_moved_while_it_owned_it() {
+        let mut ledger = Ledger::default();
+        let (first, second) = ([process(7)], [process(8)]);
+        ledger.record(SOCKET, bytes(1, 0), Since::Birth, Holder::Processes(&first));
+        ledger.record(
+            SOCKET,
+            bytes(3, 0),
+            Since::Birth,
+            Holder::Processes(&second),
+        );
+        assert_eq!(total(&ledger, 7), bytes(1, 0));
+        assert_eq!(total(&ledger, 8), bytes(2, 0));
+        assert!(!ledger.is_guess(process(8)));
+    }
+
+    #[test]
+    fn a_shared_socket_is_credited_once_and_marks_all_its_holders() {
+        let mut ledger = Ledger::default();
+        let both = [process(7), process(8)];
+        let account = ledger.record(SOCKET, bytes(4, 0), Since::Birth, Holder::Processes(&both));
+        assert!(account.shared());
+        assert_eq!(total(&ledger, 7), bytes(4, 0));
+        assert_eq!(total(&ledger, 8), bytes(0, 0));
+        assert!(ledger.is_guess(process(7)) && ledger.is_guess(process(8)));
+    }
+
+    #[test]
+    fn a_restarted_socket_counts_from_zero_again() {
+        let mut ledger = Ledger::default();
+        let holder = [process(7)];
+        ledger.record(
+            SOCKET,
+            bytes(10, 0),
+            Since::Birth,
+            Holder::Processes(&holder),
+        );
+        ledger.restart(SOCKET);
+        ledger.record(
+            SOCKET,
+            bytes(3, 0),
+            Since::Birth,
+            Holder::Processes(&holder),
+        );
+        assert_eq!(total(&ledger, 7), bytes(13, 0));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Record(u64, u64, u64, bool, u8),
+        Close(u64, Option<(u64, u64)>),
+        Restart(u64),
+        Retire(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let socket = 0u64..4;
+        let figure = 0u64..1000;
+        prop_oneof![
+            6 => (socket.clone(), figure.clone(), figure.clone(), any::<bool>(), 0u8..6)
+                .prop_map(|(id, rx, tx, born, holder)| Step::Record(id, rx, tx, born, holder)),
+            2 => (socket.clone(), proptest::option::of((figure.clone(), figure)))
+                .prop_map(|(id, last)| Step::Close(id, last)),
+            1 => socket.prop_map(Step::Restart),
+            1 => (1u32..3).prop_map(Step::Retire),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_counted_is_what_the_rows_hold_and_no_row_ever_shrinks(
+            steps in proptest::collection::vec(step(), 0..60),
+        ) {
+            let mut ledger = Ledger::default();
+            for step in steps {
+                let before: BTreeMap<_, _> = ledger.totals().collect();
+                let mut retired = None;
+                match step {
+                    Step::Record(id, rx, tx, born, holder) => {
+                        let since = if born { Since::Birth } else { Since::Now };
+                        let (one, two) = ([process(1)], [process(1), process(2)]);
+                        let holder = match holder {
+                            0 => Holder::Processes(&one),
+                            1 => Holder::Processes(&two),
+                            2 => Holder::Processes(&two[1..]),
+                            3 => Holder::Kernel,
+                            4 => Holder::Unknown,
+                            _ => Holder::Nobody,
+                        };
+                        ledger.record(SocketId(id), bytes(rx, tx), since, holder);
+                    }
+                    Step::Close(id, last) => {
+                        ledger.close(SocketId(id), last.map(|(rx, tx)| bytes(rx, tx)));
+                    }
+                    Step::Restart(id) => ledger.restart(SocketId(id)),
+                    Step::Retire(pid) => {
+                        retired = Some(Attribution::Process(process(pid)));
+                        ledger.retire(process(pid));
+                    }
+                }
+                let mut sum = ledger.waiting();
+                add(&mut sum, ledger.retired);
+                for (_, total) in ledger.totals() {
+                    add(&mut sum, total);
+                }
+                prop_assert_eq!(sum, ledger.counted());
+                for (owner, total) in before {
+                    if Some(owner) != retired {
+                        let now = ledger.total(owner);
+                        prop_assert!(now.rx_bytes >= total.rx_bytes);
+                        prop_assert!(now.tx_bytes >= total.tx_bytes);
+                    }
+                }
+            }
+        }
+    }
+}

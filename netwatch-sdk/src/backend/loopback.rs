@@ -1,0 +1,86 @@
+//! For live tests: real connections on loopback, in a network namespace of the
+//! test's own, and what a reading says about them. They need root.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::Command,
+    thread,
+};
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::reading::{Accuracy, Attribution, Payload, Pid, Process, Reading, Socket, SocketState};
+
+pub(crate) const SENT: usize = 3_000_017;
+pub(crate) const ANSWERED: usize = 70_003;
+
+/// Moves the calling thread to a network namespace that has only loopback.
+pub(crate) fn own_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET)
+        .expect("these tests make network namespaces, which needs root (CAP_SYS_ADMIN)");
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .expect("these tests need the command ip (iproute2)");
+    assert!(up.success());
+}
+
+pub(crate) fn pair(address: &str) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(address).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (client, server)
+}
+
+/// Sends `count` bytes from one end, which the other end reads.
+pub(crate) fn send(from: &TcpStream, to: &TcpStream, count: usize) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut from = from;
+            from.write_all(&vec![7; count]).unwrap();
+        });
+        let mut to = to;
+        to.read_exact(&mut vec![0; count]).unwrap();
+    });
+}
+
+pub(crate) fn exchange(client: &TcpStream, server: &TcpStream) {
+    send(client, server, SENT);
+    send(server, client, ANSWERED);
+}
+
+pub(crate) fn payload(rx: usize, tx: usize) -> Payload {
+    Payload {
+        rx_bytes: rx as u64,
+        tx_bytes: tx as u64,
+    }
+}
+
+pub(crate) fn find(rows: &[Socket], local: SocketAddr, remote: SocketAddr) -> Option<&Socket> {
+    rows.iter().find(|row| {
+        row.local == local && row.remote == Some(remote) && row.state != SocketState::TimeWait
+    })
+}
+
+#[track_caller]
+pub(crate) fn open_row<'a>(reading: &'a Reading, socket: &TcpStream) -> &'a Socket {
+    let (local, remote) = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+    find(&reading.open, local, remote).unwrap_or_else(|| panic!("no {local} in {reading:#?}"))
+}
+
+#[track_caller]
+pub(crate) fn row(reading: &Reading, pid: u32) -> &Process {
+    let of = |row: &&Process| matches!(row.id, Attribution::Process(id) if id.pid == Pid(pid));
+    reading
+        .processes
+        .iter()
+        .find(of)
+        .unwrap_or_else(|| panic!("{:#?}", reading.processes))
+}
+
+#[track_caller]
+pub(crate) fn assert_exact(socket: &Socket, rx: usize, tx: usize) {
+    assert_eq!(socket.payload, Some(payload(rx, tx)), "{socket:#?}");
+    assert_eq!(socket.accuracy, Accuracy::Exact, "{socket:#?}");
+}
