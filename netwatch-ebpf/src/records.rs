@@ -97,7 +97,7 @@ fn addresses<const PROBE: bool>(sk: Sock<PROBE>) -> ([u64; 2], [u64; 2]) {
     if sk.family() == AF_INET6 {
         (sk.local_v6(), sk.remote_v6())
     } else {
-        ([sk.local_v4() as u64, 0], [sk.remote_v4() as u64, 0])
+        ([sk.local_v4().into(), 0], [sk.remote_v4().into(), 0])
     }
 }
 
@@ -140,8 +140,8 @@ pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> Soc
         local_port: sk.local_port(),
         remote_port_be: sk.remote_port(),
         state: sk.state(),
-        kernel: sk.is_kernel() as u8,
-        attached: sk.is_attached() as u8,
+        kernel: u8::from(sk.is_kernel()),
+        attached: u8::from(sk.is_attached()),
         folded: 0,
         reserved: 0,
     }
