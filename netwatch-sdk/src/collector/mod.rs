@@ -22,6 +22,7 @@ mod reader;
 mod rows;
 mod status;
 mod stream;
+mod time_wait;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -36,6 +37,7 @@ pub use self::{
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
+pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
     backend::Measure,
