@@ -26,6 +26,7 @@ mod reader;
 mod rows;
 mod status;
 mod stream;
+mod time_wait;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -40,6 +41,7 @@ pub use self::{
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
+pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use self::{ladder::Ladder, pending::Pending};
 use crate::{
     Result,

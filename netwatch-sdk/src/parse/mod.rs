@@ -25,6 +25,7 @@ pub(crate) mod ping;
 pub(crate) mod ps;
 pub(crate) mod resolv_conf;
 pub(crate) mod scutil;
+pub(crate) mod sockstat;
 pub(crate) mod ss;
 mod text;
 
