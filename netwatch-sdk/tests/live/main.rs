@@ -11,6 +11,7 @@
 //! The binary needs nothing else of the host, so it also runs in a virtual
 //! machine that holds only a kernel and this file.
 
+#![allow(clippy::indexing_slicing, reason = "in a test, a panic is a failure")]
 #![cfg_attr(
     not(target_os = "linux"),
     allow(unused, reason = "the tests are Linux's")
