@@ -41,8 +41,8 @@ pub use self::{
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
-pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use self::{ladder::Ladder, pending::Pending};
+pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
     backend::Measure,
