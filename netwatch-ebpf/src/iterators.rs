@@ -10,10 +10,10 @@
 //! [`SocketRow`](netwatch_common::socket::SocketRow) for every socket with a
 //! record, in all network namespaces.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
-use netwatch_common::socket::{FLAG_MARKED, FLAG_OLDER, SocketHeader, SocketRecord};
+use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, SocketHeader, SocketRecord};
 
 use crate::{
     kernel::{Sock, Task, socket_of},
@@ -102,6 +102,10 @@ pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
     // SAFETY: the kernel's context.
     let (sk, value, seq) = unsafe { ((*ctx).sk, (*ctx).value, (*(*ctx).meta).seq) };
     if sk.is_null() || value.is_null() {
+        return 0;
+    }
+    // SAFETY: a map value, not null.
+    if unsafe { ptr::read_volatile(&raw const (*value).flags) } & FLAG_ENDED != 0 {
         return 0;
     }
     let sk: Sock<false> = Sock(sk);

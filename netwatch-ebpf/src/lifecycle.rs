@@ -16,6 +16,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock},
     programs::{BtfTracePointContext, SockContext},
 };
+use aya_log_ebpf::{debug, trace};
 use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
 
 use crate::{
@@ -30,6 +31,7 @@ const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 
 /// A process makes a socket: it owns it.
@@ -45,6 +47,7 @@ pub fn sock_create(ctx: SockContext) -> i32 {
             records::stamp(record);
         }
         processes::current(&key, leader);
+        trace!(&ctx, "process {} made a socket", key.tgid);
     }
     ALLOW
 }
@@ -65,25 +68,34 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     ALLOW
 }
 
-/// A TCP socket changes its state.
+/// A connection changes its state; also one of multipath TCP.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
-        (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
-        (_, TCP_SYN_SENT) => FLAG_OUTGOING,
-        (TCP_SYN_RECV, TCP_ESTABLISHED) => FLAG_INCOMING,
+        (_, TCP_CLOSE) => {
+            // SAFETY: a tracepoint's socket argument; the record is checked for null.
+            unsafe {
+                if let Some(record) = records::find(sk.0) {
+                    records::keep_addresses(record, sk);
+                }
+            }
+            return 0;
+        }
+        (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
+        (TCP_SYN_RECV | TCP_LISTEN, TCP_ESTABLISHED) => FLAG_INCOMING,
         (_, TCP_LISTEN) => FLAG_LISTENING,
         _ => return 0,
     };
-    let sk: Sock<false> = Sock(ctx.arg(0));
-    let Some(tcp) = sk.tcp() else { return 0 };
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
         if let Some(record) = records::find_or_make(sk.0) {
             records::stamp(record);
             let mut flags = (*record).flags & !DIRECTIONS | direction;
-            if new == TCP_ESTABLISHED {
+            if new == TCP_ESTABLISHED
+                && let Some(tcp) = sk.tcp()
+            {
                 (*record).copied_seq = tcp.copied_seq();
                 flags |= FLAG_MARKED;
             }
@@ -102,6 +114,14 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
         if let Some(record) = records::find(sk.0) {
             let mut header = records::header(sk, sk.0);
             records::add_tcp(&mut header, sk);
+            debug!(
+                &ctx,
+                "socket {} of process {} ended: {} bytes sent, {} received",
+                header.cookie,
+                (*record).owner.tgid,
+                (*record).tx_bytes,
+                (*record).rx_bytes
+            );
             records::close(header, record);
         }
     }

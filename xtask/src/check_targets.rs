@@ -12,11 +12,20 @@ const TARGETS: [&str; 4] = [
     "x86_64-pc-windows-msvc",
     "aarch64-unknown-linux-gnu",
 ];
-const FEATURES: [&[&str]; 3] = [
-    &["--all-features"],
-    &["--no-default-features", "--features", "collectors"],
-    &["--no-default-features"],
+/// The tests are written for every feature, so fewer of them check the library and the command only.
+const SELECTIONS: [&[&str]; 3] = [
+    &["--all-targets", "--all-features"],
+    &[
+        "--lib",
+        "--bins",
+        "--no-default-features",
+        "--features",
+        "collectors",
+    ],
+    &["--lib", "--bins", "--no-default-features"],
 ];
+/// Windows has the types and empty collectors; the tests are about hosts that have more.
+const WINDOWS: &[&str] = &["--lib", "--bins", "--all-features"];
 
 /// Type-check and lint for macOS, Windows and arm64 Linux, without those machines
 #[derive(Args)]
@@ -59,19 +68,13 @@ impl CheckTargets {
 fn check(target: &str) -> Result<()> {
     progress(format!("checking {target}"));
     let toolchain = Toolchain::for_target(target)?;
-    // Windows has the types and empty collectors; the tests are about hosts that have more.
-    let what: &[&str] = if target.contains("windows") {
-        &["--lib", "--bins"]
-    } else {
-        &["--all-targets"]
-    };
-    for features in FEATURES {
+    for selection in SELECTIONS {
+        let on_windows = target.contains("windows") && selection.contains(&"--all-targets");
         command::run(
             toolchain
                 .cargo_clippy()?
                 .args(["--package", "netwatch-sdk", "--target", target])
-                .args(what)
-                .args(features)
+                .args(if on_windows { WINDOWS } else { selection })
                 .args(["--", "-D", "warnings"]),
         )?;
     }

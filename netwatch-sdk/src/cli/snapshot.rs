@@ -1,5 +1,7 @@
 //! `netwatch-collector snapshot`
 
+use std::time::Duration;
+
 use super::{arguments::Sampling, output, watch};
 
 pub(crate) fn run(options: &Sampling) -> anyhow::Result<()> {
@@ -14,5 +16,11 @@ pub(crate) fn run(options: &Sampling) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
-    output::line(&reader.snapshot()?)
+    let mut snapshot = reader.snapshot()?;
+    // The probes began with the first reading; three of them take three seconds.
+    snapshot.health = reader.wait_for_health(Duration::from_secs(4));
+    for gap in reader.gaps() {
+        log::warn!("not read: {gap}");
+    }
+    output::line(&snapshot)
 }

@@ -1,17 +1,9 @@
-//! Settings, and the choice of a backend.
+//! Settings.
 
 use std::time::Instant;
 
-use super::{Collector, Refusal};
-use crate::{
-    Error, ErrorKind, Result,
-    backend::{
-        Measure,
-        ebpf::{Ebpf, MapSizes},
-        userspace,
-    },
-    error::chain,
-};
+use super::{Collector, ladder::Ladder};
+use crate::{Result, backend::ebpf::MapSizes};
 
 /// Which way of measuring to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -43,8 +35,8 @@ impl Backend {
 /// Settings of a [`Collector`].
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
-    backend: Backend,
-    sizes: MapSizes,
+    pub(super) backend: Backend,
+    pub(super) sizes: MapSizes,
 }
 
 impl Builder {
@@ -89,44 +81,7 @@ impl Builder {
     /// capability, kernel feature, mount or program, and the way out.
     pub fn start(self) -> Result<Collector> {
         let began = Instant::now();
-        let mut refused = Vec::new();
-        let mut permission = false;
-        for &(name, backend) in Backend::ALL {
-            if self.backend != Backend::Auto && self.backend != backend {
-                continue;
-            }
-            match self.open(backend) {
-                Ok(running) => return Ok(Collector::new(running, refused, began.elapsed())),
-                Err(error) if self.backend == backend => return Err(error),
-                Err(error) => {
-                    permission |= error.kind() == ErrorKind::Permission;
-                    refused.push(Refusal {
-                        what: name.to_owned(),
-                        why: chain(&error),
-                    });
-                }
-            }
-        }
-        let reasons: Vec<String> = refused
-            .iter()
-            .map(|refusal| format!("{}: {}", refusal.what, refusal.why))
-            .collect();
-        Err(Error::new(
-            if permission {
-                ErrorKind::Permission
-            } else {
-                ErrorKind::Unsupported
-            },
-            format!("no backend can run here ({})", reasons.join("; ")),
-        ))
-    }
-
-    fn open(&self, backend: Backend) -> Result<Box<dyn Measure>> {
-        match backend {
-            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes)?)),
-            Backend::SockDiag => userspace::sock_diag(),
-            Backend::Ss => userspace::ss(),
-            Backend::Nettop => userspace::nettop(),
-        }
+        let ladder = Ladder::new(&self);
+        Collector::start_on(ladder, began)
     }
 }

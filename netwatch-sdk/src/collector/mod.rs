@@ -16,7 +16,11 @@
 //! ```
 
 mod builder;
+mod health;
 mod host;
+mod host_parts;
+mod ladder;
+mod pace;
 mod pending;
 mod reader;
 mod rows;
@@ -29,14 +33,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::pending::Pending;
 pub use self::{
     builder::{Backend, Builder},
     host::{Check, Host},
+    pace::Pace,
     reader::Reader,
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
+use self::{ladder::Ladder, pending::Pending};
 pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
@@ -57,7 +62,9 @@ pub struct Collector {
 #[derive(Debug)]
 struct Core {
     backend: Box<dyn Measure>,
-    refused: Vec<Refusal>,
+    ladder: Ladder,
+    /// Grows when another backend takes over, whose totals begin at 0.
+    generation: u64,
     readers: Vec<Weak<Mutex<Pending>>>,
     lost: Lost,
     start_cost: Duration,
@@ -81,18 +88,20 @@ impl Collector {
         Builder::default()
     }
 
-    fn new(backend: Box<dyn Measure>, refused: Vec<Refusal>, start_cost: Duration) -> Self {
-        Self {
+    fn start_on(mut ladder: Ladder, began: Instant) -> Result<Self> {
+        let backend = ladder.next()?;
+        Ok(Self {
             core: Arc::new(Mutex::new(Core {
                 backend,
-                refused,
+                ladder,
+                generation: 0,
                 readers: Vec::new(),
                 lost: Lost::default(),
-                start_cost,
+                start_cost: began.elapsed(),
                 read_cost: Duration::ZERO,
                 readings: 0,
             })),
-        }
+        })
     }
 
     /// A reader with its own "previous reading", which is now. Readers do not
@@ -109,7 +118,7 @@ impl Collector {
     pub fn status(&self) -> Status {
         let core = lock(&self.core);
         let mut status = core.backend.status();
-        let mut refused = core.refused.clone();
+        let mut refused = core.ladder.refused().to_vec();
         refused.append(&mut status.refused);
         Status {
             refused,
@@ -121,11 +130,20 @@ impl Collector {
         }
     }
 
-    /// Reads the backend and gives every reader what it has not seen.
-    fn read(&self) -> Result<Reading> {
+    /// Reads the backend and gives every reader what it has not seen. A backend that
+    /// fails is replaced by the next best.
+    fn read(&self) -> Result<(u64, Reading)> {
         let mut core = lock(&self.core);
         let began = Instant::now();
-        let reading = core.backend.read()?;
+        let reading = loop {
+            match core.backend.read() {
+                Ok(reading) => break reading,
+                Err(failure) => {
+                    core.backend = core.ladder.step_down(failure)?;
+                    core.generation += 1;
+                }
+            }
+        };
         core.read_cost = began.elapsed();
         core.readings += 1;
         core.lost = reading.lost;
@@ -136,7 +154,7 @@ impl Collector {
             lock(&pending).absorb(&reading);
             true
         });
-        Ok(reading)
+        Ok((core.generation, reading))
     }
 }
 
@@ -144,3 +162,6 @@ impl Collector {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

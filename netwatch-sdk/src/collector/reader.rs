@@ -4,14 +4,17 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use super::{Collector, lock, pending::Pending, rows};
+use super::{
+    Collector, host_parts::HostParts, lock, pace::Pace, pending::Pending, rows,
+    time_wait::count_time_wait,
+};
 use crate::{
     Result,
     reading::{Attribution, Payload, Reading, WireBytes},
-    wire::Snapshot,
+    wire::{HealthMetric, Snapshot},
 };
 
 /// Cumulative figures of one process.
@@ -26,18 +29,49 @@ pub(super) struct Totals {
 pub struct Reader {
     collector: Collector,
     pending: Arc<Mutex<Pending>>,
-    previous: HashMap<Attribution, Totals>,
+    generation: u64,
+    /// `None` before the first reading.
+    previous: Option<HashMap<Attribution, Totals>>,
     since: Instant,
+    host: HostParts,
+    pace: Pace,
 }
 
 impl Reader {
     pub(super) fn new(collector: Collector, pending: Arc<Mutex<Pending>>) -> Self {
-        Self {
+        let mut reader = Self {
             collector,
             pending,
-            previous: HashMap::new(),
+            generation: 0,
+            previous: None,
             since: Instant::now(),
+            host: HostParts::default(),
+            pace: Pace::default(),
+        };
+        // When this fails, so will the first reading, which then is what others count from.
+        if let Ok(reading) = reader.read() {
+            reader.count_from(&reading);
         }
+        reader
+    }
+
+    fn count_from(&mut self, reading: &Reading) {
+        let totals = reading.processes.iter().map(|process| {
+            let totals = Totals {
+                payload: process.payload,
+                wire: process.wire,
+            };
+            (process.id, totals)
+        });
+        self.previous = Some(totals.collect());
+        self.since = reading.taken_at;
+    }
+
+    /// Reads the host's slower parts at this pace.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// The collector it reads.
@@ -53,7 +87,11 @@ impl Reader {
     ///
     /// When nothing could be read.
     pub fn read(&mut self) -> Result<Reading> {
-        let mut reading = self.collector.read()?;
+        let (generation, mut reading) = self.collector.read()?;
+        if generation != self.generation {
+            self.generation = generation;
+            self.previous = Some(HashMap::new());
+        }
         let pending = mem::take(&mut *lock(&self.pending));
         reading.closed = pending.closed;
         reading.lost.closed_rows += pending.overflow;
@@ -62,28 +100,53 @@ impl Reader {
         Ok(reading)
     }
 
-    /// What moved since this reader's previous reading, as it goes over the wire.
-    /// Fills the interfaces, connections and processes.
+    /// Everything, as it goes over the wire: what moved since this reader's previous
+    /// snapshot, and the state of the host.
+    ///
+    /// `health` is `None` until the first probes have come back, about 3 s after the
+    /// first snapshot ([`wait_for_health`](Self::wait_for_health)); `alerts` and
+    /// `dns_analytics` are `None`. What could not be read is in [`gaps`](Self::gaps).
     ///
     /// # Errors
     ///
-    /// When nothing could be read.
+    /// When the sockets could not be read.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let mut snapshot = self.network()?;
+        self.host.fill(&mut snapshot, &self.pace);
+        Ok(snapshot)
+    }
+
+    /// Waits for probes of gateway and DNS server that are under way, at most so
+    /// long, and returns the last; `None` when none has come back.
+    #[must_use]
+    pub fn wait_for_health(&self, at_most: Duration) -> Option<HealthMetric> {
+        self.host.wait_for_health(at_most)
+    }
+
+    /// What is missing from the last snapshot, and why; empty when nothing is.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<String> {
+        self.host.gaps()
+    }
+
+    /// The connections and processes of a snapshot only, which is cheaper.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot).
+    pub fn network(&mut self) -> Result<Snapshot> {
         let reading = self.read()?;
+        let previous = match self.previous.take() {
+            Some(previous) => previous,
+            None => {
+                self.count_from(&reading);
+                self.previous.take().unwrap_or_default()
+            }
+        };
         let elapsed = reading.taken_at.saturating_duration_since(self.since);
-        let snapshot = rows::snapshot(&reading, &self.previous, elapsed);
-        self.since = reading.taken_at;
-        self.previous = reading
-            .processes
-            .iter()
-            .map(|process| {
-                let totals = Totals {
-                    payload: process.payload,
-                    wire: process.wire,
-                };
-                (process.id, totals)
-            })
-            .collect();
+        let mut snapshot = rows::snapshot(&reading, &previous, elapsed);
+        snapshot.tcp_time_wait = self.host.keep_time_wait(count_time_wait(&reading));
+        self.count_from(&reading);
         Ok(snapshot)
     }
 }

@@ -62,11 +62,14 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
         Ok(found) => (Some(found), String::new()),
         Err(reason) => (None, reason),
     };
+    // What is below the level is not even in the loaded programs.
+    let log_level = log::max_level() as u8;
     let open = |release_seen: u32| {
         EbpfLoader::new()
             .btf(Some(&btf))
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("RELEASE_SEEN", &release_seen, true)
+            .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("PROCESSES", sizes.processes)
             .map_max_entries("CLOSED", sizes.closed_bytes)
             .load(OBJECT)

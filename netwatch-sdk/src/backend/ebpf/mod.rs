@@ -29,6 +29,7 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap as BpfHashMap, RingBuf};
+use aya_log::EbpfLogger;
 use chrono::Utc;
 use netwatch_common::{
     counters,
@@ -49,6 +50,8 @@ use crate::{
 /// The running kernel programs.
 pub(crate) struct Ebpf {
     loaded: Loaded,
+    /// Log lines of the kernel programs, for the `log` crate.
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
     closed: RingBuf<aya::maps::MapData>,
     accounts: Accounts,
     cgroups: CgroupPaths,
@@ -80,9 +83,14 @@ impl Ebpf {
             .take_map("CLOSED")
             .and_then(|map| RingBuf::try_from(map).ok())
             .ok_or_else(|| Error::new(ErrorKind::Malformed, "the object has no CLOSED"))?;
+        // Without the log the figures are as good.
+        let log = EbpfLogger::init(&mut loaded.ebpf)
+            .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
+            .ok();
         let root = loaded.cgroup.clone().unwrap_or_default();
         Ok(Self {
             loaded,
+            log,
             closed,
             accounts: Accounts::default(),
             cgroups: CgroupPaths::new(root),
@@ -173,6 +181,9 @@ impl Ebpf {
 impl Measure for Ebpf {
     fn read(&mut self) -> Result<Reading> {
         let failed = |error| Error::io("PROCESSES cannot be read", error);
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         // In this order: see `accounts`.
         let records: Vec<(ProcessKey, ProcessRecord)> = {
             let map = load::map(&self.loaded.ebpf, "PROCESSES")?;

@@ -1,0 +1,277 @@
+//! The truth against what a collector reported.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use netwatch_sdk::reading::Payload;
+
+use crate::{
+    observe::{Observation, SeenSocket, Who},
+    truth::{Claim, Moved, ProcessTruth, Truth, Way, sum},
+};
+
+/// When the reading was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The processes wait with their sockets open.
+    Open,
+    /// Everything has ended.
+    Over,
+}
+
+/// One figure that is not what it should be.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    what: String,
+    figure: &'static str,
+    expected: String,
+    seen: String,
+    bytes_off: u64,
+}
+
+/// All differences; empty when every byte, name and address is right.
+#[derive(Debug, Default)]
+pub(crate) struct Differences {
+    rows: Vec<Difference>,
+    /// Off in the processes' totals.
+    pub(crate) process_bytes: u64,
+    /// Off in the sockets' totals.
+    pub(crate) socket_bytes: u64,
+}
+
+impl Differences {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn text<T: std::fmt::Debug + PartialEq>(
+        &mut self,
+        what: &str,
+        figure: &'static str,
+        expected: &T,
+        seen: &T,
+    ) {
+        if expected != seen {
+            self.rows.push(Difference {
+                what: what.to_owned(),
+                figure,
+                expected: format!("{expected:?}"),
+                seen: format!("{seen:?}"),
+                bytes_off: 0,
+            });
+        }
+    }
+
+    /// Compares bytes, and returns how many they are off.
+    fn bytes(&mut self, what: &str, (tx, rx): (u64, u64), seen: Payload) -> u64 {
+        let figures = [("tx", tx, seen.tx_bytes), ("rx", rx, seen.rx_bytes)];
+        let mut off = 0;
+        for (figure, expected, seen) in figures {
+            let bytes_off = expected.abs_diff(seen);
+            off += bytes_off;
+            if bytes_off > 0 {
+                self.rows.push(Difference {
+                    what: what.to_owned(),
+                    figure,
+                    expected: expected.to_string(),
+                    seen: seen.to_string(),
+                    bytes_off,
+                });
+            }
+        }
+        off
+    }
+
+    /// The table of what is off, the first 40 rows.
+    pub(crate) fn table(&self) -> String {
+        const ROWS: usize = 40;
+        let mut table = format!(
+            "{} figures differ: {} bytes off in processes, {} in sockets\n",
+            self.rows.len(),
+            self.process_bytes,
+            self.socket_bytes
+        );
+        let mut line = |what: &str, figure: &str, expected: &str, seen: &str, off: &str| {
+            let _ = writeln!(
+                table,
+                "{what:<64} {figure:<10} {expected:>24} {seen:>24} {off:>12}"
+            );
+        };
+        line("what", "figure", "expected", "reported", "bytes off");
+        for row in self.rows.iter().take(ROWS) {
+            let off = row.bytes_off.to_string();
+            line(&row.what, row.figure, &row.expected, &row.seen, &off);
+        }
+        if self.rows.len() > ROWS {
+            let _ = writeln!(table, "… and {} more", self.rows.len() - ROWS);
+        }
+        table
+    }
+}
+
+/// Compares every process and every socket of the truth, and expects nothing lost.
+pub(crate) fn compare(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {
+    let mut off = compare_sockets(truth, seen, moment);
+    for process in &truth.processes {
+        compare_process(process, truth, seen, moment, &mut off);
+    }
+    let lost = seen.lost;
+    let told = [
+        ("lost tx", lost.unattributed_tx_bytes),
+        ("lost rx", lost.unattributed_rx_bytes),
+        ("lost wire", lost.unattributed_wire_bytes),
+        ("closed rows", lost.closed_rows),
+        ("calls", lost.untracked_calls),
+        ("packets", lost.untracked_packets),
+        ("unreadable", lost.unreadable),
+    ];
+    for (figure, count) in told {
+        off.text("lost", figure, &0, &count);
+    }
+    off
+}
+
+/// Compares every socket of the truth.
+pub(crate) fn compare_sockets(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {
+    let mut off = Differences::default();
+    let mut sockets: BTreeMap<u64, Vec<&Moved>> = BTreeMap::new();
+    for moved in &truth.moved {
+        sockets.entry(moved.cookie).or_default().push(moved);
+    }
+    for (cookie, uses) in sockets {
+        compare_socket(cookie, &uses, truth, seen, moment, &mut off);
+    }
+    off
+}
+
+fn compare_process(
+    process: &ProcessTruth,
+    truth: &Truth,
+    seen: &Observation,
+    moment: Moment,
+    off: &mut Differences,
+) {
+    let what = format!("process {} {}", process.pid, process.name);
+    let bytes = truth.of(process.pid);
+    let who: Who = (process.pid, Some(process.started_ticks));
+    let Some(row) = seen.processes.get(&who) else {
+        // Without bytes a process need not be known.
+        if bytes != (0, 0) {
+            let others = seen.processes.keys().filter(|(pid, _)| *pid == process.pid);
+            let others: Vec<_> = others.map(|(_, started)| *started).collect();
+            off.text(
+                &what,
+                "row",
+                &format!("start {}", process.started_ticks),
+                &format!("{others:?}"),
+            );
+            off.process_bytes += off.bytes(&what, bytes, Payload::default());
+        }
+        return;
+    };
+    off.process_bytes += off.bytes(&what, bytes, row.payload);
+    off.text(&what, "name", &process.name, &row.name);
+    off.text(&what, "exact", &true, &row.exact);
+    off.text(
+        &what,
+        "shrunk",
+        &false,
+        &seen.shrunk_processes.contains(&who),
+    );
+    let alive = process.stays && moment == Moment::Open;
+    off.text(&what, "alive", &alive, &row.alive);
+}
+
+fn compare_socket(
+    cookie: u64,
+    uses: &[&Moved],
+    truth: &Truth,
+    seen: &Observation,
+    moment: Moment,
+    off: &mut Differences,
+) {
+    let Some(first) = uses.first() else { return };
+    let what = describe(cookie, first);
+    let bytes = sum(uses.iter().copied());
+    let Some(row) = seen.sockets.get(&cookie) else {
+        let connection = first.way != Way::Listening && first.remote.is_some();
+        let held = moment == Moment::Open && uses.iter().any(|one| one.held);
+        if first.addressed && (bytes != (0, 0) || connection || held) {
+            off.text(&what, "row", &"one", &"none");
+            off.socket_bytes += off.bytes(&what, bytes, Payload::default());
+        }
+        return;
+    };
+    off.text(&what, "measured", &true, &row.payload.is_some());
+    off.socket_bytes += off.bytes(&what, bytes, row.payload.unwrap_or_default());
+    off.text(&what, "exact", &true, &row.exact);
+    off.text(
+        &what,
+        "shrunk",
+        &false,
+        &seen.shrunk_sockets.contains(&cookie),
+    );
+    off.text(
+        &what,
+        "reported",
+        &true,
+        &(row.ends + usize::from(row.open) == 1),
+    );
+    off.text(&what, "protocol", &first.protocol, &row.protocol);
+    if first.addressed {
+        off.text(&what, "local", &first.local, &row.local);
+        off.text(&what, "remote", &first.remote, &row.remote);
+    }
+    if first.way != Way::Untold {
+        off.text(&what, "direction", &first.way, &row.way);
+    }
+    let process = truth.processes.iter().find(|one| one.pid == first.pid);
+    if let Some(process) = process {
+        off.text(&what, "uid", &Some(process.uid), &row.uid);
+        off.text(&what, "netns", &Some(process.netns), &row.netns);
+    }
+    compare_owner(&what, uses, truth, row, off);
+}
+
+fn compare_owner(
+    what: &str,
+    uses: &[&Moved],
+    truth: &Truth,
+    row: &SeenSocket,
+    off: &mut Differences,
+) {
+    let claims = |claim| uses.iter().find(move |one| one.claim == claim);
+    let Some(owner) = claims(Claim::Owner) else {
+        // Nobody moved payload on it: no owner, or the process that accepted it.
+        if let (Some(acceptor), Some((pid, _))) = (claims(Claim::Unclaimed), row.owner) {
+            off.text(what, "owner", &acceptor.pid, &pid);
+        }
+        return;
+    };
+    let Some(process) = truth.processes.iter().find(|one| one.pid == owner.pid) else {
+        off.text(what, "owner", &"told in the truth", &"not told");
+        return;
+    };
+    let who = (process.pid, Some(process.started_ticks));
+    off.text(what, "owner", &Some(who), &row.owner);
+    off.text(
+        what,
+        "owner name",
+        &Some(&process.name),
+        &row.owner_name.as_ref(),
+    );
+    let others = uses.iter().filter(|one| one.pid != owner.pid);
+    let shared = others.map(|one| one.tx + one.rx).sum::<u64>() > 0;
+    off.text(what, "shared", &shared, &row.shared);
+}
+
+fn describe(cookie: u64, moved: &Moved) -> String {
+    let remote = moved
+        .remote
+        .map_or("*".to_owned(), |remote| remote.to_string());
+    let protocol = moved.protocol;
+    format!("socket {cookie} {protocol} {} {remote}", moved.local)
+}

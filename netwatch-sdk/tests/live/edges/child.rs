@@ -1,0 +1,191 @@
+//! A collector in a process of its own, with less than a host usually gives.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use netwatch_sdk::{Backend, Collector, reading::Attribution};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+    unistd::{Gid, Uid, setgid, setgroups, setuid},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    actor::{Actor, report, tell},
+    shape::Shape,
+    truth::Event,
+};
+
+/// What starting a collector came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Started {
+    /// `None` when it runs.
+    pub(crate) refused: Option<Refused>,
+    pub(crate) status: serde_json::Value,
+}
+
+/// Why it does not run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    pub(crate) kind: String,
+    pub(crate) message: String,
+}
+
+/// One process's row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) pid: u32,
+    pub(crate) name: String,
+    pub(crate) tx: u64,
+    pub(crate) rx: u64,
+    /// Whether wire bytes were measured.
+    pub(crate) wire: bool,
+}
+
+/// No traffic shape, so it is in no table; [`Running`](crate::director::Running) starts its parts.
+pub(crate) const SHAPE: Shape = Shape {
+    stem: "collector",
+    about: "a collector in a process of its own",
+    drive: collect,
+    more: &[
+        ("dropped", dropped),
+        ("nobody", |actor| nobody().and_then(|()| collect(actor))),
+        ("three-capabilities", |actor| {
+            three_capabilities().and_then(|()| collect(actor))
+        }),
+        ("masked-cgroup", |actor| {
+            mask_cgroup().and_then(|()| collect(actor))
+        }),
+        ("unmounted-cgroup", |actor| {
+            unmount_cgroup().and_then(|()| collect(actor))
+        }),
+    ],
+    ..Shape::BASE
+};
+
+/// Starts a collector, waits for the word, takes a reading and tells its rows.
+fn collect(actor: &Actor) -> Result<()> {
+    let Some(collector) = start()? else {
+        return report(&[], false);
+    };
+    actor.pause("running")?;
+    let reading = collector.reader().read()?;
+    let rows = reading
+        .processes
+        .iter()
+        .filter_map(|process| match process.id {
+            Attribution::Process(id) => Some(Row {
+                pid: id.pid.0,
+                name: process.name.clone(),
+                tx: process.payload.tx_bytes,
+                rx: process.payload.rx_bytes,
+                wire: process.wire.is_some(),
+            }),
+            _ => None,
+        });
+    tell(&Event::Rows {
+        rows: rows.collect(),
+    })?;
+    actor.finish(&[])
+}
+
+/// Starts a collector and drops it, and lives on.
+fn dropped(actor: &Actor) -> Result<()> {
+    let collector = start()?.context("did not start")?;
+    actor.pause("running")?;
+    drop(collector);
+    actor.pause("dropped")?;
+    actor.finish(&[])
+}
+
+fn start() -> Result<Option<Collector>> {
+    let (started, collector) = match Collector::builder().backend(Backend::Ebpf).start() {
+        Ok(collector) => {
+            let status = serde_json::to_value(collector.status())?;
+            let started = Started {
+                refused: None,
+                status,
+            };
+            (started, Some(collector))
+        }
+        Err(error) => {
+            let refused = Refused {
+                kind: format!("{:?}", error.kind()),
+                message: format!("{:#}", anyhow::Error::from(error)),
+            };
+            let started = Started {
+                refused: Some(refused),
+                status: serde_json::Value::Null,
+            };
+            (started, None)
+        }
+    };
+    tell(&Event::Started(started))?;
+    Ok(collector)
+}
+
+const NOBODY: u32 = 65_534;
+
+fn nobody() -> Result<()> {
+    setgroups(&[])?;
+    setgid(Gid::from_raw(NOBODY))?;
+    setuid(Uid::from_raw(NOBODY))?;
+    Ok(())
+}
+
+/// `CAP_NET_ADMIN`, `CAP_PERFMON`, `CAP_BPF`.
+const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+
+/// No root, and only what the documentation asks for.
+fn three_capabilities() -> Result<()> {
+    nix::sys::prctl::set_keepcaps(true)?;
+    nobody()?;
+    // `struct __user_cap_header_struct` of version 3, and two halves of three sets.
+    let header = [0x2008_0522_u32, 0];
+    let (low, high) = (CAPABILITIES as u32, (CAPABILITIES >> 32) as u32);
+    let data = [low, low, 0, high, high, 0];
+    // SAFETY: both arrays are as long as the kernel reads for this version.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) })?;
+    Ok(())
+}
+
+const CGROUP: &str = "/sys/fs/cgroup";
+
+/// A mount namespace of this process's own: nothing it does is seen outside.
+fn own_mounts() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    Ok(mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?)
+}
+
+/// An empty folder where cgroup v2 was: still in the list of mounts, and not there.
+fn mask_cgroup() -> Result<()> {
+    own_mounts()?;
+    mount(
+        Some("tmpfs"),
+        CGROUP,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )?;
+    Ok(fs::create_dir_all(Path::new(CGROUP).join("unified"))?)
+}
+
+/// No cgroup v2 in the list of mounts.
+fn unmount_cgroup() -> Result<()> {
+    own_mounts()?;
+    for _ in 0..100 {
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let cgroup2 = mounts
+            .lines()
+            .rev()
+            .find(|line| line.contains(" - cgroup2 "));
+        let Some(line) = cgroup2 else { return Ok(()) };
+        let path = line.split(' ').nth(4).context("short mountinfo")?;
+        umount2(path, MntFlags::MNT_DETACH).with_context(|| format!("unmount {path}"))?;
+    }
+    ensure!(false, "cgroup v2 is mounted again and again");
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! Hosts and moments at which a collector has to give way, and says so.
+
+pub(crate) mod child;
+mod ended;
+mod full;
+mod several;
+mod withheld;
+
+use libtest_mimic::Trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        several::trials(),
+        ended::trials(),
+        withheld::trials(),
+        full::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A test that makes traffic among others.
+fn trial(name: &'static str, about: &str, run: fn() -> anyhow::Result<()>) -> Trial {
+    Trial::ignorable_test(format!("{name}: {about}"), move || {
+        let _quiet = crate::quiet::among_others();
+        crate::limits::outcome(name, run())
+    })
+}

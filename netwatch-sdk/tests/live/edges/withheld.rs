@@ -1,0 +1,119 @@
+//! A host that withholds something: the collector says what, or does without it.
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use super::child::{Row, SHAPE, Started};
+use crate::{
+    director::{Run, Running},
+    shape,
+    truth::Truth,
+};
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        super::trial(
+            "unprivileged",
+            "without privileges, the error names the capabilities",
+            unprivileged,
+        ),
+        super::trial(
+            "three-capabilities",
+            "no root, but CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: exact",
+            three_capabilities,
+        ),
+        super::trial(
+            "cgroup-masked",
+            "cgroup v2 hidden under another mount: payload exact, no wire bytes, and why",
+            || without_cgroup("masked-cgroup"),
+        ),
+        super::trial(
+            "cgroup-unmounted",
+            "no cgroup v2 mounted: payload exact, no wire bytes, and how to mount it",
+            || {
+                let reason = without_cgroup_reason("unmounted-cgroup")?;
+                ensure!(
+                    reason.contains("mount -t cgroup2"),
+                    "no way out in: {reason}"
+                );
+                Ok(())
+            },
+        ),
+    ]
+}
+
+fn unprivileged() -> Result<()> {
+    let mut child = Running::start(&SHAPE, "nobody", &[], None)?;
+    let started = child.started()?;
+    child.done()?;
+    let refused = started.refused.context("it runs without privileges")?;
+    ensure!(refused.kind == "Permission", "{refused:?}");
+    for capability in ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"] {
+        ensure!(
+            refused.message.contains(capability),
+            "no {capability} in: {}",
+            refused.message
+        );
+    }
+    child.release()
+}
+
+fn three_capabilities() -> Result<()> {
+    let (_, truth, rows) = collect("three-capabilities")?;
+    check(&truth, &rows, true)
+}
+
+fn without_cgroup(role: &str) -> Result<()> {
+    without_cgroup_reason(role).map(drop)
+}
+
+/// Checks that payload is exact, and returns why packets are not counted.
+fn without_cgroup_reason(role: &str) -> Result<String> {
+    let (started, truth, rows) = collect(role)?;
+    check(&truth, &rows, false)?;
+    let reason = started.status["packets"]["not_counted"].as_str();
+    let reason = reason.with_context(|| format!("status: {}", started.status))?;
+    ensure!(
+        reason.contains("cgroup"),
+        "the reason does not name cgroups: {reason}"
+    );
+    Ok(reason.to_owned())
+}
+
+/// What a collector in such a process reports of TCP and UDP traffic.
+fn collect(role: &str) -> Result<(Started, Truth, Vec<Row>)> {
+    let mut child = Running::start(&SHAPE, role, &[], None)?;
+    let started = child.started()?;
+    if let Some(refused) = started.refused {
+        anyhow::bail!("{}: {}", refused.kind, refused.message);
+    }
+    child.paused()?;
+    let mut truth = Truth::default();
+    for name in [
+        "tcp-request-response-v4",
+        "udp-connected-v6",
+        "tcp-short-connections-v4",
+    ] {
+        let mut run = Run::start(shape::named(name).context("no such shape")?)?;
+        let of_run = run.done()?;
+        truth.add_all(of_run);
+        run.release()?;
+    }
+    child.go()?;
+    let rows = child.rows()?;
+    child.done()?;
+    child.release()?;
+    Ok((started, truth, rows))
+}
+
+fn check(truth: &Truth, rows: &[Row], wire: bool) -> Result<()> {
+    for process in &truth.processes {
+        let row = rows.iter().find(|row| row.pid == process.pid);
+        let row = row.with_context(|| format!("no row for {} {}", process.pid, process.name))?;
+        ensure!(row.name == process.name, "{row:?}, not {}", process.name);
+        let moved = truth.of(process.pid);
+        ensure!((row.tx, row.rx) == moved, "{row:?}, moved {moved:?}");
+        ensure!(row.wire == wire, "{row:?}: wire bytes");
+    }
+    Ok(())
+}

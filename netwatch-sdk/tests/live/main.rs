@@ -1,0 +1,71 @@
+//! Live tests: real processes move known bytes, and a collector has to report
+//! them to the byte, per process and per socket.
+//!
+//! | call | does |
+//! |---|---|
+//! | `live [FILTER]` | runs the tests (root; the arguments are those of the usual harness) |
+//! | `live shapes` | prints the traffic shapes as a table in Markdown |
+//! | `live workload SHAPE ROLE [ADDRESS]` | is one traffic process of a shape |
+//!
+//! Traffic stays on loopback and in network namespaces that the tests make.
+//! The binary needs nothing else of the host, so it also runs in a virtual
+//! machine that holds only a kernel and this file.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test program: a panic is a failure of its test"
+)]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(unused, reason = "the tests are Linux's")
+)]
+
+macro_rules! linux {
+    ($($module:ident)*) => { $( #[cfg(target_os = "linux")] mod $module; )* };
+}
+
+linux! {
+    actor calls compare conservation counted director edges family limits namespace netlink observe options
+    programs quiet results shape shapes suite_older suite_readers suite_shapes truth
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use std::process::ExitCode;
+
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["workload", ..] => return actor::run(&arguments[1..]),
+        ["shapes"] => {
+            print!("{}", shape::table());
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    let programs = match programs::Programs::new() {
+        Ok(programs) => programs,
+        Err(error) => {
+            eprintln!("cannot name traffic processes: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let arguments = libtest_mimic::Arguments::from_args();
+    let trials = [
+        suite_shapes::trials(),
+        suite_older::trials(),
+        suite_readers::trials(),
+        conservation::trials(),
+        edges::trials(),
+    ];
+    let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
+    drop(programs);
+    conclusion.exit_code()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("the live tests need Linux");
+}

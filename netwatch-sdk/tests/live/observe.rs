@@ -1,0 +1,227 @@
+//! What a collector reported, over all its readings, in rows that can be compared.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, OnceLock},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use netwatch_sdk::{
+    Backend, Builder, Collector, Reader,
+    reading::{
+        Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading,
+        Socket, WireBytes,
+    },
+};
+
+use crate::{actor::unavailable, truth::Way};
+
+/// Who a process is: pid, and its start in clock ticks since boot.
+pub(crate) type Who = (u32, Option<u64>);
+
+/// A process as the collector last reported it.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenProcess {
+    pub(crate) who: Who,
+    pub(crate) name: String,
+    pub(crate) payload: Payload,
+    pub(crate) wire: Option<WireBytes>,
+    pub(crate) sockets: u32,
+    pub(crate) exact: bool,
+    pub(crate) alive: bool,
+}
+
+/// A socket as the collector last reported it.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenSocket {
+    pub(crate) cookie: u64,
+    pub(crate) protocol: u16,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) payload: Option<Payload>,
+    pub(crate) wire: Option<WireBytes>,
+    pub(crate) owner: Option<Who>,
+    pub(crate) owner_name: Option<String>,
+    pub(crate) shared: bool,
+    pub(crate) way: Way,
+    pub(crate) uid: Option<u32>,
+    pub(crate) netns: Option<u64>,
+    pub(crate) exact: bool,
+    /// How many times its end was reported.
+    pub(crate) ends: usize,
+    pub(crate) open: bool,
+}
+
+/// Everything a collector has reported so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observation {
+    pub(crate) processes: HashMap<Who, SeenProcess>,
+    pub(crate) sockets: HashMap<u64, SeenSocket>,
+    /// Bytes of rows that belong to no process.
+    pub(crate) buckets: HashMap<String, Payload>,
+    pub(crate) lost: Lost,
+    /// Figures that went down: process ids and cookies.
+    pub(crate) shrunk_processes: HashSet<Who>,
+    pub(crate) shrunk_sockets: HashSet<u64>,
+}
+
+/// A running collector and what it has reported.
+pub(crate) struct Observer {
+    reader: Reader,
+    seen: Observation,
+}
+
+impl Observer {
+    /// A collector of its own, with settings.
+    pub(crate) fn with(settings: impl FnOnce(Builder) -> Builder) -> Result<Self> {
+        let builder = settings(Collector::builder().backend(Backend::Ebpf));
+        match builder.start() {
+            Ok(collector) => Ok(Self {
+                reader: collector.reader(),
+                seen: Observation::default(),
+            }),
+            Err(error) if !nix::unistd::geteuid().is_root() => {
+                Err(unavailable("needs root", error))
+            }
+            Err(error) => Err(error).context("start the collector"),
+        }
+    }
+
+    /// Whether a map in the kernel has no room left.
+    pub(crate) fn is_full(&self) -> Result<bool> {
+        let maps = self.reader.collector().status().maps;
+        ensure!(!maps.is_empty(), "the status names no map");
+        Ok(maps.iter().any(|map| map.used >= map.capacity))
+    }
+
+    /// Takes one reading and adds it to what was seen before.
+    pub(crate) fn read(&mut self) -> Result<Observation> {
+        let reading = self.reader.read().context("take a reading")?;
+        self.seen.add(&reading);
+        Ok(self.seen.clone())
+    }
+}
+
+/// The collector that most tests share, so that its readings also overlap.
+pub(crate) fn shared() -> Result<MutexGuard<'static, Observer>> {
+    static SHARED: OnceLock<Result<Mutex<Observer>, String>> = OnceLock::new();
+    let started = SHARED.get_or_init(|| {
+        let observer = Observer::with(|builder| builder);
+        observer.map(Mutex::new).map_err(|error| {
+            let unavailable = error.is::<crate::actor::Unavailable>();
+            if unavailable {
+                format!("?{error:#}")
+            } else {
+                format!("{error:#}")
+            }
+        })
+    });
+    match started {
+        Ok(observer) => observer
+            .lock()
+            .map_err(|_| anyhow!("an earlier test panicked")),
+        Err(reason) => Err(match reason.strip_prefix('?') {
+            Some(reason) => crate::actor::Unavailable(reason.to_owned()).into(),
+            None => anyhow!("{reason}"),
+        }),
+    }
+}
+
+impl Observation {
+    fn add(&mut self, reading: &Reading) {
+        self.lost = reading.lost;
+        for process in &reading.processes {
+            match process.id {
+                Attribution::Process(id) => self.add_process(who(id), process),
+                _ => {
+                    self.buckets.insert(process.name.clone(), process.payload);
+                }
+            }
+        }
+        for socket in self.sockets.values_mut() {
+            socket.open = false;
+        }
+        // A socket that only `open` told of and that now is in neither list is gone unreported.
+        self.sockets.retain(|_, socket| {
+            socket.ends > 0 || {
+                let id = socket.cookie;
+                let in_list = |list: &[Socket]| list.iter().any(|one| one.id.0 == id);
+                in_list(&reading.open) || in_list(&reading.closed)
+            }
+        });
+        for socket in &reading.closed {
+            self.add_socket(socket, 1);
+        }
+        for socket in &reading.open {
+            self.add_socket(socket, 0);
+        }
+    }
+
+    fn add_process(&mut self, who: Who, process: &Process) {
+        let seen = SeenProcess {
+            who,
+            name: process.name.clone(),
+            payload: process.payload,
+            wire: process.wire,
+            sockets: process.sockets,
+            exact: process.accuracy == Accuracy::Exact,
+            alive: process.alive,
+        };
+        if let Some(before) = self.processes.insert(who, seen)
+            && less(process.payload, before.payload)
+        {
+            self.shrunk_processes.insert(who);
+        }
+    }
+
+    fn add_socket(&mut self, socket: &Socket, ends: usize) {
+        let before = self.sockets.get(&socket.id.0);
+        let seen = SeenSocket {
+            cookie: socket.id.0,
+            protocol: number(socket.protocol),
+            local: socket.local,
+            remote: socket.remote,
+            payload: socket.payload,
+            wire: socket.wire,
+            owner: socket.owner.map(who),
+            owner_name: socket.owner_name.clone(),
+            shared: socket.shared,
+            way: match socket.direction {
+                Some(Direction::Outgoing) => Way::Outgoing,
+                Some(Direction::Incoming) => Way::Incoming,
+                Some(Direction::Listening) => Way::Listening,
+                None => Way::Untold,
+            },
+            uid: socket.uid,
+            netns: socket.netns.map(|netns| netns.inode.into()),
+            exact: socket.accuracy == Accuracy::Exact,
+            ends: ends + before.map_or(0, |before| before.ends),
+            open: ends == 0,
+        };
+        let payload = |socket: &SeenSocket| socket.payload.unwrap_or_default();
+        if before.is_some_and(|before| less(payload(&seen), payload(before))) {
+            self.shrunk_sockets.insert(seen.cookie);
+        }
+        self.sockets.insert(seen.cookie, seen);
+    }
+}
+
+fn less(now: Payload, before: Payload) -> bool {
+    now.tx_bytes < before.tx_bytes || now.rx_bytes < before.rx_bytes
+}
+
+/// The kernel shows starts in ticks of 10 ms (`USER_HZ` is 100 everywhere).
+pub(crate) fn who(id: ProcessId) -> Who {
+    let ticks = |started: std::time::Duration| u64::try_from(started.as_millis() / 10).ok();
+    (id.pid.0, id.started.and_then(ticks))
+}
+
+fn number(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Mptcp => 262,
+        Protocol::Other(number) => number,
+    }
+}
