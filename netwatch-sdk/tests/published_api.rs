@@ -1,6 +1,8 @@
 //! A program that uses every path, signature, field and derive that `netwatch-sdk` 0.4.1
 //! published. That it compiles is most of the test.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a failure of its test")]
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt::{Debug, Display},
