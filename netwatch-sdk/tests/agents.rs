@@ -5,6 +5,7 @@
 //! have to be exact; elsewhere each figure has to say that it is less, and be less.
 
 #![cfg(target_os = "linux")]
+#![cfg(test)]
 
 use std::{
     env,
