@@ -12,6 +12,7 @@
     reason = "a panic is a failure of its test"
 )]
 #![cfg(target_os = "linux")]
+#![cfg(test)]
 
 use std::{
     env,

@@ -4,13 +4,7 @@
 //!
 //! Builds with `--no-default-features`.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a panic is a failure of its test"
-)]
+#![cfg(test)]
 
 use chrono::{DateTime, Utc};
 use netwatch_sdk::{
