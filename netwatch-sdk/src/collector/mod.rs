@@ -26,6 +26,7 @@ mod reader;
 mod rows;
 mod status;
 mod stream;
+mod time_wait;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -41,6 +42,7 @@ pub use self::{
     stream::Snapshots,
 };
 use self::{ladder::Ladder, pending::Pending};
+pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
     backend::Measure,

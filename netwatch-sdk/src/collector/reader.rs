@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Collector, host_parts::HostParts, lock, pace::Pace, pending::Pending, rows};
+use super::{
+    Collector, host_parts::HostParts, lock, pace::Pace, pending::Pending, rows,
+    time_wait::count_time_wait,
+};
 use crate::{
     Result,
     reading::{Attribution, Payload, Reading, WireBytes},
@@ -141,7 +144,8 @@ impl Reader {
             }
         };
         let elapsed = reading.taken_at.saturating_duration_since(self.since);
-        let snapshot = rows::snapshot(&reading, &previous, elapsed);
+        let mut snapshot = rows::snapshot(&reading, &previous, elapsed);
+        snapshot.tcp_time_wait = self.host.keep_time_wait(count_time_wait(&reading));
         self.count_from(&reading);
         Ok(snapshot)
     }
