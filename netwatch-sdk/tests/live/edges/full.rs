@@ -177,6 +177,7 @@ fn observe(
     run.release()?;
     let seen = tiny.read()?;
     let all = roomy.read()?;
+    ensure!(all.lost.is_empty(), "at default sizes: {:?}", all.lost);
     Ok((truth, seen, all))
 }
 
