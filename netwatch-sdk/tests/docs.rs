@@ -1,5 +1,7 @@
 //! The lists in the documentation are those of the code.
 
+#![cfg(test)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -3,7 +3,6 @@
 //! crate too.
 
 #![cfg(test)]
-
 #![allow(clippy::unwrap_used, reason = "a panic is a failure of its test")]
 
 use std::{

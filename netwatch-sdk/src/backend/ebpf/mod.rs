@@ -112,7 +112,7 @@ impl Ebpf {
             .chunks_exact(size_of::<SocketRow>())
             .filter_map(|row| SocketRow::read_from_bytes(row).ok())
             // A pass can show a socket twice while others come and go.
-            .filter(|row| seen.insert(row.header.cookie))
+            .filter(|row| seen.insert(Identity::of(row)))
             .collect())
     }
 
@@ -178,6 +178,36 @@ impl Ebpf {
     }
 }
 
+/// What tells one socket from another. The cookie does, but for multipath TCP: what is
+/// accepted has its listener's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    cookie: u64,
+    remote: [u64; 2],
+    remote_port_be: u16,
+}
+
+impl Identity {
+    fn of(row: &SocketRow) -> Self {
+        const IPPROTO_MPTCP: u16 = 262;
+        let header = &row.header;
+        let shares_its_cookie = header.protocol == IPPROTO_MPTCP;
+        Self {
+            cookie: header.cookie,
+            remote: if shares_its_cookie {
+                header.remote
+            } else {
+                [0; 2]
+            },
+            remote_port_be: if shares_its_cookie {
+                header.remote_port_be
+            } else {
+                0
+            },
+        }
+    }
+}
+
 impl Measure for Ebpf {
     fn read(&mut self) -> Result<Reading> {
         let failed = |error| Error::io("PROCESSES cannot be read", error);
@@ -198,8 +228,8 @@ impl Measure for Ebpf {
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
 
-        let ended: HashSet<u64> = closed.iter().map(|row| row.header.cookie).collect();
-        open.retain(|row| !ended.contains(&row.header.cookie));
+        let ended: HashSet<Identity> = closed.iter().map(Identity::of).collect();
+        open.retain(|row| !ended.contains(&Identity::of(row)));
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: HashMap<ProcessKey, String> = self
             .accounts
