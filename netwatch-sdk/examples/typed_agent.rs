@@ -49,5 +49,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn busiest(reading: &Reading) -> Option<&Process> {
     let moved = |process: &&Process| process.payload.rx_bytes + process.payload.tx_bytes;
-    reading.processes.iter().max_by_key(moved)
+    let some = reading
+        .processes
+        .iter()
+        .filter(|process| moved(process) > 0);
+    some.max_by_key(moved)
 }

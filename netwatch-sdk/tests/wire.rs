@@ -4,6 +4,8 @@
 //!
 //! Builds with `--no-default-features`.
 
+#![cfg(test)]
+
 use chrono::{DateTime, Utc};
 use netwatch_sdk::{
     types::IngestRequest,

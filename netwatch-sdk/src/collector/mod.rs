@@ -130,6 +130,11 @@ impl Collector {
         }
     }
 
+    /// Everything as it is now, for callers that need nothing of before.
+    pub(crate) fn read_once(&self) -> Result<Reading> {
+        self.read().map(|(_, reading)| reading)
+    }
+
     /// Reads the backend and gives every reader what it has not seen. A backend that
     /// fails is replaced by the next best.
     fn read(&self) -> Result<(u64, Reading)> {

@@ -85,7 +85,7 @@ pub(super) fn collector() -> Result<Collector> {
 
 /// Everything as it is now.
 pub(super) fn read() -> Result<Reading> {
-    noted(collector()?.reader().read())
+    noted(collector()?.read_once())
 }
 
 /// Remembers for [`status`] how reading went.

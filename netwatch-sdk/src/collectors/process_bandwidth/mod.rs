@@ -13,7 +13,10 @@ use std::time::Instant;
 
 use self::{ranking::rank, sockets::SocketDeltas};
 use super::running;
-use crate::{Reader, Result, wire::ConnectionDetail, wire::Snapshot};
+use crate::{
+    Reader,
+    wire::{ConnectionDetail, Snapshot},
+};
 pub use crate::{backend::estimate::attribute, wire::ProcessBandwidth};
 
 /// Measures what processes moved between two samples.
@@ -68,13 +71,13 @@ impl ProcessBandwidthTracker {
     /// `None` when the connections are not this host's, or it has no collector.
     fn of_this_host(&mut self, connections: &[ConnectionDetail]) -> Option<Vec<ProcessBandwidth>> {
         if let Some(reader) = &mut self.host {
-            let snapshot = running::noted(network(reader));
+            let snapshot = running::noted(reader.network());
             return Some(
                 snapshot.map_or_else(|_| Vec::new(), |it| it.processes.unwrap_or_default()),
             );
         }
         let mut reader = running::collector().ok()?.reader();
-        let snapshot = running::noted(network(&mut reader)).ok()?;
+        let snapshot = running::noted(reader.network()).ok()?;
         if !is_of(connections, &snapshot) {
             return None;
         }
@@ -82,10 +85,6 @@ impl ProcessBandwidthTracker {
         let rows = snapshot.processes.unwrap_or_default();
         Some(rows.into_iter().filter_map(nothing_moved_yet).collect())
     }
-}
-
-fn network(reader: &mut Reader) -> Result<Snapshot> {
-    reader.snapshot()
 }
 
 /// Whether one of the connections is among those of the snapshot, or there is none. The
