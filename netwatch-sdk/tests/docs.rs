@@ -81,10 +81,10 @@ fn field_tables(page: &str) -> BTreeMap<String, BTreeMap<String, Row>> {
         if let ["", field, _, none, meaning, ""] = cells[..]
             && let Some(field) = field.strip_prefix('`')
         {
-            let since = meaning.strip_prefix("since ").map(|since| {
-                let version = since.split([':', ' ']).next();
-                version.unwrap().to_owned()
-            });
+            let since = meaning
+                .strip_prefix("since ")
+                .and_then(|rest| rest.split_once(": "))
+                .map(|(version, _)| version.to_owned());
             let row = Row {
                 none: none.to_owned(),
                 since,
