@@ -4,6 +4,13 @@
 //! They run as the user of the test. Where that user may load kernel programs the bytes
 //! have to be exact; elsewhere each figure has to say that it is less, and be less.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is a failure of its test"
+)]
 #![cfg(target_os = "linux")]
 #![cfg(test)]
 

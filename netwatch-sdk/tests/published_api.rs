@@ -3,6 +3,7 @@
 //! crate too.
 
 #![cfg(test)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failure of its test")]
 
 use std::{
     collections::{HashMap, VecDeque},

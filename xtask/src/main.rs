@@ -1,5 +1,6 @@
 //! The repository's tasks: `cargo xtask --help`. One file per task, one variant each.
 
+mod bench;
 mod bpf_object;
 mod bpf_toolchain;
 mod build_ebpf;
@@ -27,6 +28,7 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::Bench),
     BuildEbpf(build_ebpf::BuildEbpf),
     CheckTargets(check_targets::CheckTargets),
     Setup(setup::Setup),
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Bench(task) => task.run(),
         Task::BuildEbpf(task) => task.run(),
         Task::CheckTargets(task) => task.run(),
         Task::Setup(task) => task.run(),

@@ -9,6 +9,7 @@
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 pub(crate) mod address;
+#[cfg_attr(not(feature = "ebpf"), allow(dead_code))]
 pub(crate) mod btf;
 pub(crate) mod diskstats;
 pub(crate) mod dns;

@@ -1,7 +1,7 @@
 //! The only code that touches the operating system, apart from the backends.
 //!
 //! Each operating system has one module with the same functions, over a
-//! [`Host`] that tests point at a folder and at stand-in programs.
+//! host that tests point at a folder and at stand-in programs.
 //!
 //! | function | Linux | macOS | elsewhere |
 //! |---|---|---|---|

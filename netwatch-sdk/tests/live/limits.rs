@@ -36,6 +36,11 @@ const KNOWN: &[Limit] = &[
         why: "the kernel has no multipath TCP (5.6 on, CONFIG_MPTCP)",
     },
     Limit {
+        test: "mptcp-one-cookie",
+        says: "one cookie: this kernel gives each socket its own",
+        why: "the shape is about a kernel that does not",
+    },
+    Limit {
         test: "tcp-ring-zerocopy",
         says: "io_uring send_zc",
         why: "send_zc came with Linux 6.0",

@@ -7,6 +7,7 @@
 //! | `load` | loading, attaching, listing the older sockets |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
+//! | `listing` | one listing of the sockets after the other |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
@@ -15,6 +16,7 @@ mod capabilities;
 mod cgroup;
 mod checks;
 mod decode;
+mod listing;
 mod load;
 mod object;
 mod offsets;
@@ -38,7 +40,12 @@ use netwatch_common::{
 };
 use zerocopy::FromBytes as _;
 
-use self::{accounts::Accounts, cgroup::CgroupPaths, load::Loaded};
+use self::{
+    accounts::Accounts,
+    cgroup::CgroupPaths,
+    listing::{Identity, Listing},
+    load::Loaded,
+};
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::Measure;
 use crate::{
@@ -54,6 +61,7 @@ pub(crate) struct Ebpf {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     closed: RingBuf<aya::maps::MapData>,
     accounts: Accounts,
+    listing: Listing,
     cgroups: CgroupPaths,
     sizes: MapSizes,
     /// Sockets without an owner that the last search left without one.
@@ -93,6 +101,7 @@ impl Ebpf {
             log,
             closed,
             accounts: Accounts::default(),
+            listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
             ownerless: HashSet::new(),
@@ -107,12 +116,9 @@ impl Ebpf {
             .sockets
             .run(|piece| bytes.extend_from_slice(piece))
             .map_err(|error| Error::io("the list of sockets", error))?;
-        let mut seen = HashSet::with_capacity(bytes.len() / size_of::<SocketRow>());
         Ok(bytes
             .chunks_exact(size_of::<SocketRow>())
             .filter_map(|row| SocketRow::read_from_bytes(row).ok())
-            // A pass can show a socket twice while others come and go.
-            .filter(|row| seen.insert(row.header.cookie))
             .collect())
     }
 
@@ -159,7 +165,11 @@ impl Ebpf {
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
     /// there are new ones.
     fn list_with_owners(&mut self) -> Result<Vec<SocketRow>> {
-        let rows = self.open_sockets()?;
+        let mut rows = self.open_sockets()?;
+        if self.records == 0 {
+            // There is no listing before the first to make up for what it missed.
+            rows.extend(self.open_sockets()?);
+        }
         let ownerless = |rows: &[SocketRow]| -> HashSet<u64> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
@@ -193,13 +203,15 @@ impl Measure for Ebpf {
         let (closed, unreadable) = self.closed_sockets();
         self.unreadable += unreadable;
         self.records = records.len();
-        let removable = self.accounts.update(&records, &open, &closed);
-        self.remove(&removable)?;
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
+        let ended: HashSet<Identity> = closed.iter().map(Identity::of).collect();
+        self.listing
+            .complete(&mut open, &ended, count(counters::CLOSED_ROWS));
+        let removable = self.accounts.update(&records, &open, &closed);
+        self.remove(&removable)?;
 
-        let ended: HashSet<u64> = closed.iter().map(|row| row.header.cookie).collect();
-        open.retain(|row| !ended.contains(&row.header.cookie));
+        open.retain(|row| !ended.contains(&Identity::of(row)));
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: HashMap<ProcessKey, String> = self
             .accounts

@@ -1,0 +1,90 @@
+//! `cargo xtask bench`: builds the command and the measuring program (`benches`) in release, and runs the latter.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use crate::{command, debian, workspace};
+
+const NAMES: [&str; 7] = [
+    "throughput",
+    "requests",
+    "programs",
+    "sockets",
+    "memory",
+    "cpu",
+    "start",
+];
+
+/// Measure what the collector costs, beside the same without it
+#[derive(Args)]
+#[command(after_help = "\
+What is measured:
+  throughput  loopback TCP bytes a second, without and with the collector
+  requests    64-byte requests and responses a second, without and with it
+  programs    nanoseconds of each kernel program less those of an empty one on the same hook
+  sockets     reading 10,000 and 50,000 sockets, and `ss -tunapi`
+  memory      resident memory at 10,000 sockets
+  cpu         CPU time of a reading each second at 10,000 idle sockets
+  start       from nothing to the first exact reading
+
+Examples:
+  cargo xtask bench                        everything, about four minutes on an idle machine
+  cargo xtask bench programs cpu           these two
+  cargo xtask bench --json > bench.json    for machines
+  cargo xtask bench requests --rounds 31   more rounds where the machine is noisy
+
+Both sides of a comparison run in turn, in short rounds; a result is the median of the rounds' ratios or
+differences, with the smallest and the largest. Needs root. Progress goes to stderr, the table to stdout.")]
+pub(crate) struct Bench {
+    /// What to measure; everything when nothing is named
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(NAMES))]
+    names: Vec<String>,
+    /// Rounds of each comparison
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    rounds: u16,
+    /// Write JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    pub(crate) fn run(&self) -> Result<()> {
+        if !cfg!(target_os = "linux") {
+            bail!("the kernel programs run on Linux only");
+        }
+        let target = workspace::target()?;
+        command::run(
+            workspace::cargo_command()?
+                .args(["build", "--release", "--target-dir"])
+                .arg(&target)
+                .args(["--package", "xtask", "--bin", "xtask-bench"])
+                .args(["--package", "netwatch-sdk", "--bin", "netwatch-collector"])
+                .args(["--features", "xtask/bench,netwatch-sdk/cli"]),
+        )?;
+        let programs = target.join("release");
+        let measure = programs.join("xtask-bench");
+        let mut measure = if command::is_root() {
+            Command::new(measure)
+        } else {
+            debian::as_root(&measure.to_string_lossy())?
+        };
+        measure
+            .arg("measure")
+            .arg("--collector")
+            .arg(programs.join("netwatch-collector"))
+            .arg("--rounds")
+            .arg(self.rounds.to_string());
+        if self.json {
+            measure.arg("--json");
+        }
+        let all = NAMES.map(str::to_owned);
+        command::run(measure.args(if self.names.is_empty() {
+            &all[..]
+        } else {
+            &self.names
+        }))
+    }
+}

@@ -1,0 +1,25 @@
+//! CPU time, which does not count what others do.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::{
+    sys::resource::{UsageWho, getrusage},
+    time::{ClockId, clock_gettime},
+};
+
+/// CPU time of this thread.
+pub(crate) fn thread() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+}
+
+/// CPU time of all threads of this process, in user space and in the kernel.
+pub(crate) fn process() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let micros = |time: nix::sys::time::TimeVal| {
+        u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or_default()
+    };
+    Ok(Duration::from_micros(
+        micros(usage.user_time()) + micros(usage.system_time()),
+    ))
+}

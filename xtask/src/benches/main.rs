@@ -1,0 +1,92 @@
+//! What `cargo xtask bench` runs: one file per thing measured.
+//!
+//! | file | what |
+//! |---|---|
+//! | `traffic` | throughput and requests, without and with the command running |
+//! | `programs` | each kernel program beside an empty one |
+//! | `sockets` | a reading beside `ss -tunapi` |
+//! | `footprint` | resident memory, CPU time, time to start |
+//! | `bpf`, `clock`, `collector`, `holders`, `reading` | what they measure with |
+//! | `machine`, `rounds`, `table` | how it is reported |
+
+mod bpf;
+mod clock;
+mod collector;
+mod footprint;
+mod holders;
+mod machine;
+mod programs;
+mod reading;
+mod rounds;
+mod sockets;
+mod table;
+mod traffic;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+
+use self::table::Row;
+
+/// Started by `cargo xtask bench`
+#[derive(Parser)]
+enum Task {
+    /// Measure
+    Measure(Measure),
+    /// Hold sockets until the input ends
+    Hold { sockets: usize },
+    /// Take readings as the input asks for them
+    Read,
+}
+
+#[derive(Parser)]
+struct Measure {
+    #[arg(long)]
+    collector: PathBuf,
+    #[arg(long)]
+    rounds: u16,
+    #[arg(long)]
+    json: bool,
+    names: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    match Task::parse() {
+        Task::Measure(task) => task.run(),
+        Task::Hold { sockets } => holders::hold(sockets),
+        Task::Read => reading::serve(),
+    }
+}
+
+/// Says on stderr what is being done.
+fn progress(what: &str) {
+    eprintln!("bench: {what}");
+}
+
+impl Measure {
+    fn run(&self) -> Result<()> {
+        let machine = machine::Machine::look()?;
+        machine.warn();
+        let mut rows: Vec<Row> = Vec::new();
+        for name in &self.names {
+            progress(name);
+            rows.extend(match name.as_str() {
+                "throughput" => traffic::throughput(&self.collector, self.rounds)?,
+                "requests" => traffic::requests(&self.collector, self.rounds)?,
+                "programs" => programs::costs(self.rounds)?,
+                "sockets" => sockets::read(self.rounds)?,
+                "memory" => footprint::memory(&self.collector)?,
+                "cpu" => footprint::cpu(self.rounds)?,
+                "start" => footprint::start(self.rounds)?,
+                other => bail!("there is no measurement {other}"),
+            });
+        }
+        if self.json {
+            table::json(&machine, &rows)
+        } else {
+            table::markdown(&machine, &rows);
+            Ok(())
+        }
+    }
+}
