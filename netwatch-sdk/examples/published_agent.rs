@@ -1,8 +1,9 @@
 //! An agent written only against what `netwatch-sdk` 0.4.1 published: it compiles
 //! against that crate and this one.
 //!
-//! `published_agent [SECONDS]` takes two snapshots so far apart (5 s unless told) and
-//! prints an ingest request with both as JSON. It writes a line to stderr between them.
+//! `published_agent [SECONDS] [CONNECTIONS]` takes two snapshots so far apart (5 s unless
+//! told), with so many connections each (1,000), and prints an ingest request with both
+//! as JSON. It writes a line to stderr between them.
 
 use std::{env, error::Error, thread, time::Duration};
 
@@ -21,11 +22,12 @@ use netwatch_sdk::{
 use uuid::Uuid;
 
 const MAX_PROCESSES: usize = 50;
-const MAX_CONNECTIONS: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let seconds = env::args().nth(1).map_or(Ok(5.0), |word| word.parse())?;
-    let mut agent = Agent::new();
+    let mut arguments = env::args().skip(1);
+    let seconds = arguments.next().map_or(Ok(5.0), |word| word.parse())?;
+    let connections = arguments.next().map_or(Ok(1000), |word| word.parse())?;
+    let mut agent = Agent::new(connections);
     let first = agent.snapshot();
     eprintln!("first snapshot taken");
     thread::sleep(Duration::from_secs_f64(seconds));
@@ -39,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 struct Agent {
+    max_connections: usize,
     rates: InterfaceRateTracker,
     processes: ProcessBandwidthTracker,
     intel: NetworkIntelCollector,
@@ -47,8 +50,9 @@ struct Agent {
 }
 
 impl Agent {
-    fn new() -> Self {
+    fn new(max_connections: usize) -> Self {
         Self {
+            max_connections,
             rates: InterfaceRateTracker::new(),
             processes: ProcessBandwidthTracker::new(),
             intel: NetworkIntelCollector::new(),
@@ -83,7 +87,7 @@ impl Agent {
             tcp_time_wait: Some(states.time_wait),
             tcp_close_wait: Some(states.close_wait),
             processes: Some(processes),
-            connections: Some(connections::top_connections(all, MAX_CONNECTIONS)),
+            connections: Some(connections::top_connections(all, self.max_connections)),
             alerts: Some(self.intel.active_alerts()),
             dns_analytics: (!dns.is_empty()).then_some(dns),
         }

@@ -9,7 +9,7 @@
 mod ranking;
 mod sockets;
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use self::{ranking::rank, sockets::SocketDeltas};
 use super::running;
@@ -90,14 +90,14 @@ impl ProcessBandwidthTracker {
 /// Whether one of the connections is among those of the snapshot, or there is none. The
 /// cookie alone does not tell: every host counts from 1.
 fn is_of(connections: &[ConnectionDetail], snapshot: &Snapshot) -> bool {
-    let here = snapshot.connections.as_deref().unwrap_or_default();
-    let same = |a: &ConnectionDetail, b: &ConnectionDetail| {
-        a.cookie == b.cookie && a.local_addr == b.local_addr && a.protocol == b.protocol
+    let here = snapshot.connections.iter().flatten();
+    let here: HashMap<_, _> = here.map(|row| (row.cookie, row)).collect();
+    let is_here = |passed: &ConnectionDetail| {
+        here.get(&passed.cookie).is_some_and(|row| {
+            row.local_addr == passed.local_addr && row.protocol == passed.protocol
+        })
     };
-    connections.is_empty()
-        || connections
-            .iter()
-            .any(|passed| here.iter().any(|row| same(passed, row)))
+    connections.is_empty() || connections.iter().any(is_here)
 }
 
 /// A row to count from; `None` when the process has no socket.
