@@ -8,7 +8,6 @@ use clap::builder::PossibleValuesParser;
 
 use crate::bpf_toolchain::BpfToolchain;
 use crate::build_ebpf::{self, BuildEbpf};
-use crate::check_targets::CheckTargets;
 use crate::command::{self, progress};
 use crate::setup::Setup;
 use crate::{metadata, workspace};
@@ -24,7 +23,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "setup",
         about: "install what is missing (cargo xtask setup)",
@@ -69,16 +68,6 @@ const STEPS: [Step; 10] = [
         name: "live",
         about: "tests against this kernel, as root",
         run: live,
-    },
-    Step {
-        name: "targets",
-        about: "macOS, Windows and arm64 Linux type-check (cargo xtask check-targets)",
-        run: || {
-            CheckTargets {
-                targets: Vec::new(),
-            }
-            .run()
-        },
     },
 ];
 

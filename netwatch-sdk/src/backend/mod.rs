@@ -12,9 +12,9 @@
 //! and not calls share; `userspace` starts them.
 
 pub(crate) mod estimate;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(crate) mod id_hash;
-#[cfg_attr(not(unix), allow(dead_code))]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod ledger;
 #[cfg(test)]
 #[cfg(target_os = "linux")]

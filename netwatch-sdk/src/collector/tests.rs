@@ -24,7 +24,6 @@ fn breaking(settings: &Builder) -> (Collector, Source) {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_backend_that_fails_is_replaced_and_the_status_says_so() {
     let (collector, first) = breaking(&Collector::builder());
     let before = collector.status().refused.len();
@@ -36,7 +35,6 @@ fn a_backend_that_fails_is_replaced_and_the_status_says_so() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_forced_backend_that_fails_is_an_error() {
     let (collector, _) = breaking(&Collector::builder().backend(Backend::SockDiag));
     let failure = collector.reader().network().unwrap_err();

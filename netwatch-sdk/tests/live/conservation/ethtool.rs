@@ -29,7 +29,7 @@ pub(super) fn segmentation(interface: &str, on: bool) -> Result<()> {
         // SAFETY: all zero is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
-            *to = from.cast_signed();
+            *to = libc::c_char::from_ne_bytes([from]);
         }
         request.ifr_ifru.ifru_data = (&raw mut value).cast();
         // SAFETY: request and the value it points to live until the call returns.
