@@ -116,9 +116,8 @@ impl Reader {
     pub fn network(&mut self) -> Result<Snapshot> {
         let reading = self.read()?;
         let elapsed = reading.taken_at.saturating_duration_since(self.since);
-        let snapshot = rows::snapshot(&reading, &self.previous, elapsed);
         self.since = reading.taken_at;
-        self.previous = reading
+        let totals = reading
             .processes
             .iter()
             .map(|process| {
@@ -129,6 +128,7 @@ impl Reader {
                 (process.id, totals)
             })
             .collect();
-        Ok(snapshot)
+        let previous = mem::replace(&mut self.previous, totals);
+        Ok(rows::snapshot(reading, &previous, elapsed))
     }
 }
