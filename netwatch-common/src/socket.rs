@@ -1,4 +1,4 @@
-//! The map `SOCKETS`, and a socket's row in the iterator and in the ring buffer `CLOSED`.
+//! The map `SOCKETS`, and a socket's row in the ring buffers `OPEN` and `CLOSED`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -6,31 +6,32 @@
 //! | `iter/bpf_sk_storage_map` | `{meta, map, sk, value}` | 5.9 |
 //!
 //! The first gives an owner to sockets that have none: those older than the
-//! collector, and accepted ones that nobody has used yet. The second writes a
-//! [`SocketRow`](netwatch_common::socket::SocketRow) for every socket with a
-//! record, in all network namespaces.
+//! collector, and accepted ones that nobody has used yet. The second writes a row
+//! for every socket with a record, in all network namespaces, to `OPEN`; when that
+//! is full it asks for the same socket again, and the SDK empties `OPEN` meanwhile.
+//!
+//! Not `bpf_seq_write`: its buffer holds 32 KiB, and after each the kernel walks the
+//! map's list (one for each processor) again from its head.
 
 use core::{ffi::c_void, ptr};
 
-use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
-use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, SocketHeader, SocketRecord};
+use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
+use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, SocketRecord};
 
 use crate::{
     kernel::{Sock, Task, socket_of},
-    maps::seeded,
+    maps::{OPEN, seeded},
     processes, records,
 };
 
-/// `struct bpf_iter_meta`
-#[repr(C)]
-pub struct Meta {
-    seq: *mut c_void,
-}
+/// Return values of an iterator program.
+const NEXT: i32 = 0;
+const SAME_AGAIN: i32 = 1;
 
 /// `struct bpf_iter__task_file`
 #[repr(C)]
 pub struct TaskFile {
-    meta: *const Meta,
+    meta: *const c_void,
     task: *const c_void,
     fd: u64,
     file: *mut c_void,
@@ -39,7 +40,7 @@ pub struct TaskFile {
 /// `struct bpf_iter__bpf_sk_storage_map`
 #[repr(C)]
 pub struct StorageElement {
-    meta: *const Meta,
+    meta: *const c_void,
     map: *const c_void,
     sk: *mut c_void,
     value: *mut SocketRecord,
@@ -100,26 +101,22 @@ pub unsafe extern "C" fn own_sockets(ctx: *const TaskFile) -> i32 {
 #[unsafe(link_section = "iter/bpf_sk_storage_map")]
 pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
     // SAFETY: the kernel's context.
-    let (sk, value, seq) = unsafe { ((*ctx).sk, (*ctx).value, (*(*ctx).meta).seq) };
+    let (sk, value) = unsafe { ((*ctx).sk, (*ctx).value) };
     if sk.is_null() || value.is_null() {
-        return 0;
+        return NEXT;
     }
     // SAFETY: a map value, not null.
     if unsafe { ptr::read_volatile(&raw const (*value).flags) } & FLAG_ENDED != 0 {
-        return 0;
+        return NEXT;
     }
+    let Some(mut row) = OPEN.reserve(0) else {
+        return SAME_AGAIN;
+    };
     let sk: Sock<false> = Sock(sk);
     let mut header = records::header(sk, sk.0);
     records::add_tcp(&mut header, sk);
-    // SAFETY: both sources are as long as they say. What does not fit makes the
-    // kernel show the element again, in the next read.
-    unsafe {
-        bpf_seq_write(
-            seq.cast(),
-            (&raw const header).cast::<c_void>().cast_mut(),
-            size_of::<SocketHeader>() as u32,
-        );
-        bpf_seq_write(seq.cast(), value.cast(), size_of::<SocketRecord>() as u32);
-    }
-    0
+    // SAFETY: the reserved row is large enough; the value is a record, not null.
+    unsafe { records::write_row(row.as_mut_ptr(), header, value) };
+    row.submit(BPF_RB_NO_WAKEUP.into());
+    NEXT
 }

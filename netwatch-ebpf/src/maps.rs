@@ -20,6 +20,10 @@ pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();
 #[btf_map]
 pub static PROCESSES: HashMap<ProcessKey, ProcessRecord, 16384> = HashMap::new();
 
+/// Rows of open sockets, for as long as the SDK takes to read that part of the list.
+#[btf_map]
+pub static OPEN: RingBuf<SocketRow, { 512 << 10 }> = RingBuf::new();
+
 /// A row for each socket that closed.
 #[btf_map]
 pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();

@@ -1,11 +1,11 @@
-//! Maps by numbers that the kernel hands out one after the other.
+//! Maps by numbers that the kernel hands out: cookies, inodes, process ids with start times.
 
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
 };
 
-/// A map from a socket's cookie or inode.
+/// A map from a socket's cookie or inode, or a process's key.
 pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 /// A set of sockets' cookies or inodes.
 pub(crate) type IdSet<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
@@ -27,6 +27,10 @@ impl Hasher for IdHasher {
         for &byte in bytes {
             self.write_u64(byte.into());
         }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
     }
 
     fn write_u64(&mut self, number: u64) {

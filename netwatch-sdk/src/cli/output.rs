@@ -1,15 +1,15 @@
 //! JSON on stdout.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 
 use serde::Serialize;
 
 /// Writes a value as one line, at once.
 pub(crate) fn line(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(&line)?;
+    // A pipe's capacity: as few calls as can be, and no whole line in memory.
+    let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    serde_json::to_writer(&mut stdout, value).map_err(io::Error::from)?;
+    stdout.write_all(b"\n")?;
     stdout.flush()?;
     Ok(())
 }

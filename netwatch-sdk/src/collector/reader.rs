@@ -144,9 +144,10 @@ impl Reader {
             }
         };
         let elapsed = reading.taken_at.saturating_duration_since(self.since);
-        let mut snapshot = rows::snapshot(&reading, &previous, elapsed);
-        snapshot.tcp_time_wait = self.host.keep_time_wait(count_time_wait(&reading));
+        let time_wait = count_time_wait(&reading);
         self.count_from(&reading);
+        let mut snapshot = rows::snapshot(reading, &previous, elapsed);
+        snapshot.tcp_time_wait = self.host.keep_time_wait(time_wait);
         Ok(snapshot)
     }
 }

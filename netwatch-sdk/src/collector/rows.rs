@@ -1,6 +1,6 @@
 //! Readings to wire rows: what moved between two of them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::reader::Totals;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 
 /// The network part of a snapshot.
 pub(super) fn snapshot(
-    reading: &Reading,
+    reading: Reading,
     previous: &HashMap<Attribution, Totals>,
     elapsed: Duration,
 ) -> Snapshot {
@@ -22,16 +22,20 @@ pub(super) fn snapshot(
             .count();
         u32::try_from(count).unwrap_or(u32::MAX)
     };
+    let (established, close_wait) = (
+        in_state(SocketState::Established),
+        in_state(SocketState::CloseWait),
+    );
     Snapshot {
         timestamp: reading.timestamp,
         interfaces: Vec::new(),
         health: None,
-        connection_count: Some(in_state(SocketState::Established)),
+        connection_count: Some(established),
         system: None,
         disk_usage: None,
         disk_io: None,
         tcp_time_wait: None,
-        tcp_close_wait: Some(in_state(SocketState::CloseWait)),
+        tcp_close_wait: Some(close_wait),
         processes: Some(
             reading
                 .processes
@@ -45,12 +49,12 @@ pub(super) fn snapshot(
         connections: Some(
             reading
                 .open
-                .iter()
+                .into_iter()
                 .map(|socket| connection_row(socket, false, reading.source))
                 .chain(
                     reading
                         .closed
-                        .iter()
+                        .into_iter()
                         .map(|socket| connection_row(socket, true, reading.source)),
                 )
                 .collect(),
@@ -127,19 +131,43 @@ fn process_row(
     })
 }
 
+/// `address:port`; IPv6 in brackets. As `Display` writes it, in a fraction of the time.
+fn endpoint(address: SocketAddr) -> String {
+    const LONGEST_V4: usize = "255.255.255.255:65535".len();
+    let SocketAddr::V4(v4) = address else {
+        return address.to_string();
+    };
+    let mut text = String::with_capacity(LONGEST_V4);
+    let mut number = |number: u16, then: Option<char>| {
+        let mut divisor = 10_000;
+        while divisor > 1 && number < divisor {
+            divisor /= 10;
+        }
+        while divisor > 0 {
+            text.push(char::from(b'0' + (number / divisor % 10) as u8));
+            divisor /= 10;
+        }
+        text.extend(then);
+    };
+    let [a, b, c, d] = v4.ip().octets();
+    for (octet, then) in [(a, '.'), (b, '.'), (c, '.'), (d, ':')] {
+        number(octet.into(), Some(then));
+    }
+    number(v4.port(), None);
+    text
+}
+
 /// One socket as it goes over the wire.
-pub(crate) fn connection_row(socket: &Socket, closed: bool, source: Source) -> ConnectionDetail {
+pub(crate) fn connection_row(socket: Socket, closed: bool, source: Source) -> ConnectionDetail {
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
-    let remote = socket
-        .remote
-        .map_or_else(|| "*:*".to_owned(), |remote| remote.to_string());
+    let remote = socket.remote.map_or_else(|| "*:*".to_owned(), endpoint);
     ConnectionDetail {
         protocol: socket.protocol.to_string(),
-        local_addr: socket.local.to_string(),
+        local_addr: endpoint(socket.local),
         remote_addr: remote,
         state: socket.state.name(socket.protocol).to_owned(),
         pid: socket.owner.map(|owner| owner.pid.0),
-        process_name: socket.owner_name.clone(),
+        process_name: socket.owner_name,
         kernel_rtt_us: socket.rtt.map(|rtt| micros(rtt.smoothed)),
         rx_bytes: socket.payload.map(|payload| payload.rx_bytes),
         tx_bytes: socket.payload.map(|payload| payload.tx_bytes),
@@ -179,6 +207,22 @@ fn container_id(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_written_as_display_writes_it() {
+        for text in [
+            "0.0.0.0:0",
+            "127.0.0.1:80",
+            "10.20.100.255:9",
+            "255.255.255.255:65535",
+            "192.0.2.10:10000",
+            "[::1]:443",
+            "[fe80::1%3]:53",
+        ] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(endpoint(address), address.to_string());
+        }
+    }
 
     #[test]
     fn a_container_is_named_by_the_innermost_64_digits() {

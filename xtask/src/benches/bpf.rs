@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::btf;
+
 const PROG_LOAD: u32 = 5;
 const PROG_GET_NEXT_ID: u32 = 11;
 const PROG_GET_FD_BY_ID: u32 = 13;
@@ -125,7 +127,8 @@ pub(crate) struct Runs {
 #[derive(Debug)]
 pub(crate) struct Program {
     fd: OwnedFd,
-    /// At most 15 bytes of it.
+    /// Of a tracing program, what it is attached to; the kernel keeps but 15 bytes of
+    /// a program's own name.
     pub(crate) name: String,
     kind: u32,
     /// What a tracing program is attached to.
@@ -164,11 +167,20 @@ impl Program {
             .flat_map(|word| word.to_le_bytes())
             .take_while(|&byte| byte != 0)
             .collect();
+        let kind = info.first().copied().unwrap_or_default();
+        let target = info.get(56).copied().unwrap_or_default();
+        let name = if kind == TYPE_TRACING && target != 0 {
+            btf::name(target)?
+                .trim_start_matches("btf_trace_")
+                .to_owned()
+        } else {
+            String::from_utf8_lossy(&name).into_owned()
+        };
         Ok(Self {
             fd,
-            name: String::from_utf8_lossy(&name).into_owned(),
-            kind: info.first().copied().unwrap_or_default(),
-            btf: info.get(56).copied().unwrap_or_default(),
+            name,
+            kind,
+            btf: target,
         })
     }
 

@@ -70,7 +70,10 @@ pub(crate) fn cpu(rounds: u16) -> Result<Vec<Row>> {
         (Kind::Typed, "Reader::read()"),
         (Kind::Network, "Reader::network()"),
         (Kind::Snapshot, "Reader::snapshot()"),
-        (Kind::Json, "Reader::snapshot()` and JSON, `serde_json"),
+        (
+            Kind::Json,
+            "Reader::snapshot()` and of writing it as JSON, `serde_json::to_writer()",
+        ),
     ];
     let _holders = Holders::start(SOCKETS)?;
     // A process each: what one kind leaves in memory is no help to another.

@@ -209,7 +209,7 @@ fn bodies(
         .map(|(pair, costs)| {
             let hot = is_hot(&pair.own.name);
             let each = if hot { "a call or packet" } else { "a run" };
-            let what = format!("`{}`, body, {each}", full_name(&pair.own.name));
+            let what = format!("`{}`, body, {each}", pair.own.name);
             let row = Row::new(what, "ns", Spread::of(costs)?);
             Ok(if hot {
                 row.target(Target::AtMost(100.0))
@@ -223,7 +223,7 @@ fn bodies(
 fn wholes(rounds: u16, pairs: &[Pair], work: &Work, cgroup: BorrowedFd<'_>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, is_stream) in HOT {
-        let Some(pair) = pairs.iter().find(|pair| full_name(&pair.own.name) == name) else {
+        let Some(pair) = pairs.iter().find(|pair| pair.own.name == name) else {
             continue;
         };
         progress(&format!("{name} alone"));
@@ -279,14 +279,6 @@ fn wholes(rounds: u16, pairs: &[Pair], work: &Work, cgroup: BorrowedFd<'_>) -> R
     Ok(rows)
 }
 
-/// The kernel keeps 15 bytes of a name.
-fn full_name(name: &str) -> &str {
-    HOT.iter()
-        .map(|(full, _)| *full)
-        .find(|full| name.len() == 15 && full.starts_with(name))
-        .unwrap_or(name)
-}
-
 fn is_hot(name: &str) -> bool {
-    HOT.iter().any(|(full, _)| *full == full_name(name))
+    HOT.iter().any(|(full, _)| *full == name)
 }

@@ -5,14 +5,15 @@
 //! first: a socket that closes before the sockets are listed is in neither, so the
 //! sum is late by one reading, and never counts it twice. Totals never go back.
 
-use std::collections::HashMap;
-
 use netwatch_common::{
     process::{ProcessKey, ProcessRecord},
     socket::{LOOPBACK, NETWORK, SocketRow, Wire},
 };
 
-use crate::reading::{Payload, WireBytes};
+use crate::{
+    backend::id_hash::IdMap,
+    reading::{Payload, WireBytes},
+};
 
 const IPPROTO_TCP: u16 = 6;
 
@@ -98,6 +99,8 @@ pub(super) struct Account {
     pub(super) exited: bool,
     /// What is reported.
     pub(super) total: Total,
+    /// What this reading found: the record and the open sockets.
+    found: Total,
     /// Of removed records, and of closed sockets that the kernel could not add.
     settled: Total,
     /// Readings in a row at which it had exited and owned no socket.
@@ -122,9 +125,9 @@ struct Untold {
 /// All processes.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    all: HashMap<ProcessKey, Account>,
+    all: IdMap<ProcessKey, Account>,
     /// By cookie: the sockets whose end no program sees.
-    untold: HashMap<u64, Untold>,
+    untold: IdMap<u64, Untold>,
 }
 
 impl Accounts {
@@ -137,16 +140,16 @@ impl Accounts {
         closed: &[SocketRow],
     ) -> Vec<ProcessKey> {
         self.all.retain(|_, account| !account.is_over());
-        let mut sums: HashMap<ProcessKey, Total> = HashMap::with_capacity(records.len());
         for account in self.all.values_mut() {
             account.sockets = 0;
+            account.found = Total::default();
         }
         for (key, record) in records {
             let account = self.all.entry(*key).or_default();
             account.comm = record.comm;
             account.cgroup_id = record.cgroup_id;
             account.exited = record.exited != 0;
-            sums.entry(*key).or_default().add(&Total {
+            account.found.add(&Total {
                 payload: Payload {
                     rx_bytes: record.rx_bytes,
                     tx_bytes: record.tx_bytes,
@@ -165,7 +168,7 @@ impl Accounts {
             }
             account.sockets += 1;
             let part = owned(row);
-            sums.entry(key).or_default().add(&part);
+            account.found.add(&part);
             if key == ProcessKey::KERNEL && row.header.protocol != IPPROTO_TCP {
                 self.untold.insert(
                     row.header.cookie,
@@ -198,7 +201,7 @@ impl Accounts {
         });
         let mut removable = Vec::new();
         for (key, account) in &mut self.all {
-            let mut sum = sums.get(key).copied().unwrap_or_default();
+            let mut sum = account.found;
             sum.add(&account.settled);
             account.total.at_least(&sum);
             if account.exited && account.sockets == 0 {

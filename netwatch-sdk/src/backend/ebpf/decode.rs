@@ -66,8 +66,9 @@ fn rtt(header: &SocketHeader) -> Option<Rtt> {
     })
 }
 
-/// One row of the iterator or of `CLOSED`.
-pub(super) fn socket(row: &SocketRow, counts_packets: bool) -> Socket {
+/// One row of `OPEN` or `CLOSED`. `owner_name` is the owner's name now, where that
+/// is known; the row has the one at the time it got its owner.
+pub(super) fn socket(row: &SocketRow, owner_name: Option<&str>, counts_packets: bool) -> Socket {
     let (header, record) = (&row.header, &row.record);
     let protocol = Protocol::from_number(header.protocol);
     let stream = matches!(protocol, Protocol::Tcp | Protocol::Mptcp);
@@ -103,7 +104,7 @@ pub(super) fn socket(row: &SocketRow, counts_packets: bool) -> Socket {
             pid: Pid(key.tgid),
             started: Some(Duration::from_nanos(key.start_ns)),
         }),
-        owner_name: owner.map(|_| name(&record.comm)),
+        owner_name: owner.map(|_| owner_name.map_or_else(|| name(&record.comm), str::to_owned)),
         shared: record.shared_rx_bytes != 0 || record.shared_tx_bytes != 0,
         payload: Some(Payload {
             rx_bytes: record.rx_bytes + record.shared_rx_bytes,

@@ -1,18 +1,23 @@
 //! One listing of the sockets after the other.
 //!
-//! The kernel lists a few hundred sockets at a time and finds its place again by
-//! counting, so a pass can miss a socket, or show one twice, while others come and go.
+//! The kernel lists two thousand sockets at a time (`OPEN`) and finds its place again
+//! by counting, so a pass can miss a socket, or show one twice, while others come and go.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    hash::{Hash, Hasher},
+    mem,
+};
 
 use netwatch_common::socket::SocketRow;
+
+use crate::backend::id_hash::{IdMap, IdSet};
 
 /// A socket does not escape this many listings in a row: it has gone.
 const ABSENCES: u8 = 3;
 
 /// What tells one socket from another. The cookie does, but for multipath TCP: what is
 /// accepted has its listener's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     cookie: u64,
     /// Of multipath TCP only.
@@ -31,41 +36,62 @@ impl Identity {
     }
 }
 
+/// Few share a cookie: it is hash enough.
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.cookie);
+    }
+}
+
 /// The sockets of the last listing.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    known: HashMap<Identity, (SocketRow, u8)>,
+    rows: Vec<SocketRow>,
+    /// Those of them that it missed, and how many listings in a row have.
+    missed: IdMap<Identity, u8>,
     ended_untold: u64,
 }
 
 impl Listing {
-    /// Removes what a pass showed twice, and adds, as they were, the sockets that it
-    /// missed: those neither listed nor ended. When rows of ended sockets were lost
-    /// (`ended_untold` has grown) nothing is added: it may have ended.
+    /// What is open: listed, or missed.
+    pub(super) fn rows(&self) -> &[SocketRow] {
+        &self.rows
+    }
+
+    /// Takes the next pass, without what it showed twice, and keeps, as they were, the
+    /// sockets that it missed: those neither listed nor ended. When rows of ended
+    /// sockets were lost (`ended_untold` has grown) none is kept: it may have ended.
     pub(super) fn complete(
         &mut self,
-        open: &mut Vec<SocketRow>,
-        ended: &HashSet<Identity>,
+        mut listed: Vec<SocketRow>,
+        ended: &IdSet<Identity>,
         ended_untold: u64,
     ) {
-        let mut seen = HashSet::with_capacity(open.len());
-        open.retain(|row| seen.insert(Identity::of(row)));
+        let mut seen = IdSet::default();
+        seen.reserve(listed.len());
+        listed.retain(|row| seen.insert(Identity::of(row)));
         let is_sure = ended_untold == self.ended_untold;
         self.ended_untold = ended_untold;
-        let mut known = HashMap::with_capacity(open.len());
-        known.extend(open.iter().map(|row| (Identity::of(row), (*row, 0))));
-        for (identity, (row, absences)) in self.known.drain() {
-            if is_sure
-                && absences + 1 < ABSENCES
-                && !seen.contains(&identity)
-                && !ended.contains(&identity)
-            {
-                open.push(row);
-                known.insert(identity, (row, absences + 1));
+        let missed_before = mem::take(&mut self.missed);
+        for row in &self.rows {
+            let identity = Identity::of(row);
+            if !is_sure || seen.contains(&identity) || ended.contains(&identity) {
+                continue;
+            }
+            let absences = missed_before.get(&identity).map_or(1, |before| before + 1);
+            if absences < ABSENCES {
+                listed.push(*row);
+                self.missed.insert(identity, absences);
             }
         }
-        known.retain(|identity, _| !ended.contains(identity));
-        self.known = known;
+        self.rows = listed;
+    }
+
+    /// Removes sockets that have ended.
+    pub(super) fn forget(&mut self, ended: &IdSet<Identity>) {
+        if !ended.is_empty() {
+            self.rows.retain(|row| !ended.contains(&Identity::of(row)));
+        }
     }
 }
 
@@ -82,10 +108,13 @@ mod tests {
     }
 
     fn listed(listing: &mut Listing, open: &[u64], ended: &[u64], untold: u64) -> Vec<u64> {
-        let mut open: Vec<_> = open.iter().copied().map(row).collect();
+        let open = open.iter().copied().map(row).collect();
         let ended = ended.iter().map(|&cookie| Identity::of(&row(cookie)));
-        listing.complete(&mut open, &ended.collect(), untold);
-        let mut cookies: Vec<u64> = open.iter().map(|row| row.header.cookie).collect();
+        let ended = ended.collect();
+        listing.complete(open, &ended, untold);
+        listing.forget(&ended);
+        let rows = listing.rows().iter();
+        let mut cookies: Vec<u64> = rows.map(|row| row.header.cookie).collect();
         cookies.sort_unstable();
         cookies
     }
@@ -122,8 +151,8 @@ mod tests {
             row.header.remote_port_be = port;
             row
         };
-        let mut open = vec![mptcp(1), mptcp(2)];
-        Listing::default().complete(&mut open, &HashSet::new(), 0);
-        assert_eq!(open.len(), 2);
+        let mut listing = Listing::default();
+        listing.complete(vec![mptcp(1), mptcp(2)], &IdSet::default(), 0);
+        assert_eq!(listing.rows().len(), 2);
     }
 }

@@ -169,7 +169,7 @@ impl Loaded {
     /// Gives an owner to every socket that has none and that a process holds.
     pub(super) fn find_owners(&self) -> Result<()> {
         self.owners
-            .run(|_| {})
+            .run(|| {})
             .map_err(|error| Error::io("the iterator over open files", error))
     }
 }

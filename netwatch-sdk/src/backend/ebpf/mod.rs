@@ -23,14 +23,9 @@ mod offsets;
 mod programs;
 mod syscall;
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    os::fd::AsFd as _,
-    time::Instant,
-};
+use std::{fmt, os::fd::AsFd as _, time::Instant};
 
-use aya::maps::{Array, HashMap as BpfHashMap, RingBuf};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, RingBuf};
 use aya_log::EbpfLogger;
 use chrono::Utc;
 use netwatch_common::{
@@ -47,7 +42,10 @@ use self::{
     load::Loaded,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
-use super::Measure;
+use super::{
+    Measure,
+    id_hash::{IdMap, IdSet},
+};
 use crate::{
     Error, ErrorKind, Result,
     collector::{MapPressure, Packets, Refusal, Status},
@@ -59,13 +57,14 @@ pub(crate) struct Ebpf {
     loaded: Loaded,
     /// Log lines of the kernel programs, for the `log` crate.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
-    closed: RingBuf<aya::maps::MapData>,
+    /// How many sockets the last list had.
+    listed: usize,
     accounts: Accounts,
     listing: Listing,
     cgroups: CgroupPaths,
     sizes: MapSizes,
     /// Sockets without an owner that the last search left without one.
-    ownerless: HashSet<u64>,
+    ownerless: IdSet<u64>,
     records: usize,
     unreadable: u64,
 }
@@ -86,51 +85,56 @@ impl Ebpf {
     /// Names the missing capability, kernel feature or mount.
     pub(crate) fn start(sizes: MapSizes) -> Result<Self> {
         let mut loaded = load::load(sizes)?;
-        let closed = loaded
-            .ebpf
-            .take_map("CLOSED")
-            .and_then(|map| RingBuf::try_from(map).ok())
-            .ok_or_else(|| Error::new(ErrorKind::Malformed, "the object has no CLOSED"))?;
         // Without the log the figures are as good.
         let log = EbpfLogger::init(&mut loaded.ebpf)
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
             .ok();
+        give_back_memory();
         let root = loaded.cgroup.clone().unwrap_or_default();
         Ok(Self {
             loaded,
             log,
-            closed,
+            listed: 0,
             accounts: Accounts::default(),
             listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
-            ownerless: HashSet::new(),
+            ownerless: IdSet::default(),
             records: 0,
             unreadable: 0,
         })
     }
 
-    fn open_sockets(&self) -> Result<Vec<SocketRow>> {
-        let mut bytes = Vec::new();
+    fn open_sockets(&mut self) -> Result<Vec<SocketRow>> {
+        let room = self.listed + self.listed / 8;
+        let mut rows: Vec<SocketRow> = Vec::with_capacity(room);
+        let mut open = ring(&self.loaded, "OPEN")?;
+        // What a pass that failed has left.
+        while open.next().is_some() {}
         self.loaded
             .sockets
-            .run(|piece| bytes.extend_from_slice(piece))
+            .run(|| {
+                while let Some(item) = open.next() {
+                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item) {
+                        rows.push(*row);
+                    }
+                }
+            })
             .map_err(|error| Error::io("the list of sockets", error))?;
-        Ok(bytes
-            .chunks_exact(size_of::<SocketRow>())
-            .filter_map(|row| SocketRow::read_from_bytes(row).ok())
-            .collect())
+        self.listed = rows.len();
+        Ok(rows)
     }
 
-    fn closed_sockets(&mut self) -> (Vec<SocketRow>, u64) {
+    fn closed_sockets(&self) -> Result<(Vec<SocketRow>, u64)> {
         let (mut rows, mut unreadable) = (Vec::new(), 0);
-        while let Some(item) = self.closed.next() {
+        let mut closed = ring(&self.loaded, "CLOSED")?;
+        while let Some(item) = closed.next() {
             match SocketRow::read_from_prefix(&item) {
                 Ok((row, _)) => rows.push(row),
                 Err(_) => unreadable += 1,
             }
         }
-        (rows, unreadable)
+        Ok((rows, unreadable))
     }
 
     fn counters(&self) -> Result<[u64; counters::LEN as usize]> {
@@ -170,7 +174,7 @@ impl Ebpf {
             // There is no listing before the first to make up for what it missed.
             rows.extend(self.open_sockets()?);
         }
-        let ownerless = |rows: &[SocketRow]| -> HashSet<u64> {
+        let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
@@ -181,10 +185,28 @@ impl Ebpf {
             self.ownerless = now;
             return Ok(rows);
         }
+        drop(rows);
         self.loaded.find_owners()?;
         let rows = self.open_sockets()?;
         self.ownerless = ownerless(&rows);
         Ok(rows)
+    }
+}
+
+/// A ring buffer of rows, mapped for as long as it is read: a mapping counts twice
+/// its size as this process's memory.
+fn ring<'a>(loaded: &'a Loaded, name: &str) -> Result<RingBuf<&'a MapData>> {
+    RingBuf::try_from(load::generic_map(&loaded.ebpf, name)?)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("{name} cannot be read")).because(error))
+}
+
+/// Loading takes the kernel's type information apart, tens of megabytes that glibc
+/// would keep for later. About a millisecond, once.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -199,31 +221,28 @@ impl Measure for Ebpf {
             let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
             syscall::read_map(map.fd().as_fd()).map_err(failed)?
         };
-        let mut open = self.list_with_owners()?;
-        let (closed, unreadable) = self.closed_sockets();
+        let open = self.list_with_owners()?;
+        let (closed, unreadable) = self.closed_sockets()?;
         self.unreadable += unreadable;
         self.records = records.len();
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
-        let ended: HashSet<Identity> = closed.iter().map(Identity::of).collect();
+        let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
         self.listing
-            .complete(&mut open, &ended, count(counters::CLOSED_ROWS));
-        let removable = self.accounts.update(&records, &open, &closed);
+            .complete(open, &ended, count(counters::CLOSED_ROWS));
+        let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
+        self.listing.forget(&ended);
 
-        open.retain(|row| !ended.contains(&Identity::of(row)));
         let counts_packets = self.loaded.cgroup.is_ok();
-        let names: HashMap<ProcessKey, String> = self
+        let names: IdMap<ProcessKey, String> = self
             .accounts
             .iter()
             .map(|(key, account)| (*key, decode::name(&account.comm)))
             .collect();
         let socket = |row: &SocketRow| {
-            let mut socket = decode::socket(row, counts_packets);
-            if let Some(name) = names.get(&row.record.owner) {
-                socket.owner_name = socket.owner_name.map(|_| name.clone());
-            }
-            socket
+            let name = names.get(&row.record.owner).map(String::as_str);
+            decode::socket(row, name, counts_packets)
         };
         let mut processes: Vec<Process> = Vec::with_capacity(names.len());
         for (key, account) in self.accounts.iter() {
@@ -265,7 +284,7 @@ impl Measure for Ebpf {
             taken_at: Instant::now(),
             timestamp: Utc::now(),
             source: Source::Ebpf,
-            open: open.iter().map(socket).collect(),
+            open: self.listing.rows().iter().map(socket).collect(),
             closed: closed.iter().map(socket).collect(),
             processes,
             lost: Lost {

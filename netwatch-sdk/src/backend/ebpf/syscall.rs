@@ -86,21 +86,27 @@ impl IteratorLink {
         Ok(unsafe { File::from_raw_fd(file) })
     }
 
-    /// Runs a whole pass and gives its output to `take`, piece by piece.
-    pub(super) fn run(&self, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    /// Runs a whole pass of a program that writes to no file. Calls `pause` at its
+    /// end and whenever it halts: the program asked for the same element again, or
+    /// the kernel takes a breath after a million of them.
+    pub(super) fn run(&self, mut pause: impl FnMut()) -> io::Result<()> {
         let mut file = self.open()?;
-        let mut buffer = vec![0; 64 << 10];
         loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(length) => take(buffer.get(..length).unwrap_or_default()),
-                // After a million elements without output the kernel takes a breath.
+            let is_over = match file.read(&mut [0]) {
+                Ok(length) => length == 0,
                 Err(error)
                     if matches!(
                         error.kind(),
                         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
+                    ) =>
+                {
+                    false
+                }
                 Err(error) => return Err(error),
+            };
+            pause();
+            if is_over {
+                return Ok(());
             }
         }
     }
