@@ -49,6 +49,15 @@ pub struct SocketRecord {
     pub flags: u32,
     /// The owner's name, NUL-padded.
     pub comm: [u8; 16],
+    /// Addresses and ports when the TCP state became CLOSE, as in [`SocketHeader`];
+    /// a reset clears the socket's own.
+    pub last_local: [u64; 2],
+    /// Likewise.
+    pub last_remote: [u64; 2],
+    /// Likewise, network order.
+    pub last_remote_port_be: u16,
+    /// Always 0.
+    pub reserved: [u16; 3],
 }
 
 /// `copied_seq` is set.
@@ -60,6 +69,9 @@ pub const FLAG_INCOMING: u32 = 1 << 2;
 /// Older than the collector: its bytes count from when it was first seen.
 pub const FLAG_OLDER: u32 = 1 << 3;
 
+/// Its end was seen and its bytes are in `PROCESSES` and `CLOSED`: the record only
+/// waits for the kernel to free the socket.
+pub const FLAG_ENDED: u32 = 1 << 5;
 /// A listener, now or before it closed.
 pub const FLAG_LISTENING: u32 = 1 << 4;
 
@@ -120,6 +132,6 @@ pub struct SocketRow {
 }
 
 const _: () = assert!(size_of::<Wire>() == 32);
-const _: () = assert!(size_of::<SocketRecord>() == 144);
+const _: () = assert!(size_of::<SocketRecord>() == 184);
 const _: () = assert!(size_of::<SocketHeader>() == 96);
-const _: () = assert!(size_of::<SocketRow>() == 240);
+const _: () = assert!(size_of::<SocketRow>() == 280);

@@ -13,10 +13,10 @@
 //! Not `bpf_seq_write`: its buffer holds 32 KiB, and after each the kernel walks the
 //! map's list (one for each processor) again from its head.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
-use netwatch_common::socket::{FLAG_MARKED, FLAG_OLDER, SocketRecord};
+use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, SocketRecord};
 
 use crate::{
     kernel::{Sock, Task, socket_of},
@@ -103,6 +103,10 @@ pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
     // SAFETY: the kernel's context.
     let (sk, value) = unsafe { ((*ctx).sk, (*ctx).value) };
     if sk.is_null() || value.is_null() {
+        return NEXT;
+    }
+    // SAFETY: a map value, not null.
+    if unsafe { ptr::read_volatile(&raw const (*value).flags) } & FLAG_ENDED != 0 {
         return NEXT;
     }
     let Some(mut row) = OPEN.reserve(0) else {

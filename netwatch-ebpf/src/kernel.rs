@@ -222,7 +222,7 @@ impl Tcp {
             .field::<u32>(offset!(tcp_rcv_nxt))
             .wrapping_sub(self.copied_seq());
         self.field::<u64>(offset!(tcp_bytes_received))
-            .wrapping_sub(unread as u64)
+            .wrapping_sub(u64::from(unread))
     }
 
     #[inline(always)]

@@ -31,6 +31,7 @@ const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 
 /// A process makes a socket: it owns it.
@@ -67,25 +68,34 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     ALLOW
 }
 
-/// A TCP socket changes its state.
+/// A connection changes its state; also one of multipath TCP.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
-        (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
-        (_, TCP_SYN_SENT) => FLAG_OUTGOING,
-        (TCP_SYN_RECV, TCP_ESTABLISHED) => FLAG_INCOMING,
+        (_, TCP_CLOSE) => {
+            // SAFETY: a tracepoint's socket argument; the record is checked for null.
+            unsafe {
+                if let Some(record) = records::find(sk.0) {
+                    records::keep_addresses(record, sk);
+                }
+            }
+            return 0;
+        }
+        (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
+        (TCP_SYN_RECV | TCP_LISTEN, TCP_ESTABLISHED) => FLAG_INCOMING,
         (_, TCP_LISTEN) => FLAG_LISTENING,
         _ => return 0,
     };
-    let sk: Sock<false> = Sock(ctx.arg(0));
-    let Some(tcp) = sk.tcp() else { return 0 };
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
         if let Some(record) = records::find_or_make(sk.0) {
             records::stamp(record);
             let mut flags = (*record).flags & !DIRECTIONS | direction;
-            if new == TCP_ESTABLISHED {
+            if new == TCP_ESTABLISHED
+                && let Some(tcp) = sk.tcp()
+            {
                 (*record).copied_seq = tcp.copied_seq();
                 flags |= FLAG_MARKED;
             }

@@ -5,7 +5,7 @@
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
 //! | `packets` | `cgroup_skb` ingress and egress |
 //! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
-//! | `tasks` | tp_btf `sched_process_exec`, `sched_process_exit` |
+//! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds

@@ -62,19 +62,18 @@ fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
     // SAFETY: the program's context.
     let (length, ifindex, gso_size) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size) };
     let (packets, bytes) = if gso_size == 0 {
-        (1, length as u64)
+        (1, length.into())
     } else {
         // SAFETY: the program's context.
         segments(ctx, length, gso_size, unsafe { (*skb).gso_segs })
     };
-    let link = if ifindex == LOOPBACK_IFINDEX {
-        LOOPBACK
-    } else {
-        NETWORK
-    };
     // SAFETY: a map value, checked for null.
     unsafe {
-        let wire = &raw mut (*record).wire[link];
+        let wire = if ifindex == LOOPBACK_IFINDEX {
+            &raw mut (*record).wire[LOOPBACK]
+        } else {
+            &raw mut (*record).wire[NETWORK]
+        };
         if EGRESS {
             atomic::add(&raw mut (*wire).tx_bytes, bytes);
             atomic::add(&raw mut (*wire).tx_packets, packets);
@@ -89,7 +88,7 @@ fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
 #[inline(always)]
 fn segments(ctx: &SkBuffContext, length: u32, gso_size: u32, gso_segs: u32) -> (u64, u64) {
     let Some(headers) = headers(ctx) else {
-        return (1, length as u64);
+        return (1, length.into());
     };
     let payload = length.saturating_sub(headers);
     let segments = if gso_segs != 0 {
@@ -98,10 +97,8 @@ fn segments(ctx: &SkBuffContext, length: u32, gso_size: u32, gso_segs: u32) -> (
         payload.div_ceil(gso_size)
     }
     .max(1);
-    (
-        segments as u64,
-        length as u64 + (segments as u64 - 1) * headers as u64,
-    )
+    let (segments, length) = (u64::from(segments), u64::from(length));
+    (segments, length + (segments - 1) * u64::from(headers))
 }
 
 /// Length of the IP and transport headers.
@@ -122,7 +119,7 @@ fn headers(ctx: &SkBuffContext) -> Option<u32> {
         at += (ctx.load::<u8>(at + 1).ok()? as usize + 1) * 8;
     }
     match protocol {
-        TCP => Some(at as u32 + (ctx.load::<u8>(at + 12).ok()? as u32 >> 4) * 4),
+        TCP => Some(at as u32 + (u32::from(ctx.load::<u8>(at + 12).ok()?) >> 4) * 4),
         UDP => Some(at as u32 + 8),
         _ => None,
     }

@@ -79,7 +79,7 @@ pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     // of `copied_seq` but the seeding iterator, which writes only unmarked records.
     let read = unsafe {
         let read = if (*record).flags & FLAG_MARKED != 0 {
-            now.wrapping_sub((*record).copied_seq) as u64
+            u64::from(now.wrapping_sub((*record).copied_seq))
         } else {
             (*record).flags |= FLAG_MARKED;
             if seeded() && !sk.is_kernel() {

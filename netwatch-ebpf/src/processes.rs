@@ -34,7 +34,7 @@ pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut P
         exited: 0,
         reserved: 0,
     };
-    let _ = PROCESSES.insert(key, &record, BPF_NOEXIST.into());
+    let _ = PROCESSES.insert(key, record, BPF_NOEXIST.into());
     PROCESSES.get_ptr_mut(key)
 }
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use netwatch_common::{
     counters,
     process::ProcessKey,
-    socket::{LOOPBACK, NETWORK, SocketHeader, SocketRecord, SocketRow, Wire},
+    socket::{FLAG_ENDED, LOOPBACK, NETWORK, SocketHeader, SocketRecord, SocketRow, Wire},
 };
 
 use crate::{
@@ -91,15 +91,36 @@ pub unsafe fn stamp(record: *mut SocketRecord) {
     }
 }
 
+/// Local and remote address.
+#[inline(always)]
+fn addresses<const PROBE: bool>(sk: Sock<PROBE>) -> ([u64; 2], [u64; 2]) {
+    if sk.family() == AF_INET6 {
+        (sk.local_v6(), sk.remote_v6())
+    } else {
+        ([sk.local_v4().into(), 0], [sk.remote_v4().into(), 0])
+    }
+}
+
+/// Keeps the addresses that a reset is about to clear.
+///
+/// # Safety
+///
+/// As for [`claim`].
+#[inline(always)]
+pub unsafe fn keep_addresses(record: *mut SocketRecord, sk: Sock<false>) {
+    let (local, remote) = addresses(sk);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*record).last_local = local;
+        (*record).last_remote = remote;
+        (*record).last_remote_port_be = sk.remote_port();
+    }
+}
+
 /// What a socket is, for its row.
 #[inline(always)]
 pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> SocketHeader {
-    let family = sk.family();
-    let (local, remote) = if family == AF_INET6 {
-        (sk.local_v6(), sk.remote_v6())
-    } else {
-        ([sk.local_v4() as u64, 0], [sk.remote_v4() as u64, 0])
-    };
+    let (local, remote) = addresses(sk);
     let (netns_inode, netns_cookie) = sk.netns();
     SocketHeader {
         // SAFETY: the program's own socket pointer, of the type its helper takes.
@@ -114,13 +135,13 @@ pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> Soc
         mdev_4us: 0,
         min_rtt_us: u32::MAX,
         retransmits: 0,
-        family,
+        family: sk.family(),
         protocol: sk.protocol(),
         local_port: sk.local_port(),
         remote_port_be: sk.remote_port(),
         state: sk.state(),
-        kernel: sk.is_kernel() as u8,
-        attached: sk.is_attached() as u8,
+        kernel: u8::from(sk.is_kernel()),
+        attached: u8::from(sk.is_attached()),
         folded: 0,
         reserved: 0,
     }
@@ -167,8 +188,17 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
 /// As for [`claim`].
 #[inline(always)]
 pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
-    // SAFETY: the caller's promise.
-    let owner = unsafe { (*record).owner };
+    // SAFETY: the caller's promise. First of all, so that no listing shows a socket
+    // whose bytes are in `PROCESSES` already.
+    let owner = unsafe {
+        ptr::write_volatile(&raw mut (*record).flags, (*record).flags | FLAG_ENDED);
+        if header.remote_port_be == 0 && (*record).last_remote_port_be != 0 {
+            header.local = (*record).last_local;
+            header.remote = (*record).last_remote;
+            header.remote_port_be = (*record).last_remote_port_be;
+        }
+        (*record).owner
+    };
     let key = if owner.start_ns == 0 && header.kernel != 0 {
         ProcessKey::KERNEL
     } else {

@@ -37,11 +37,6 @@ pub fn netstat_routes(output: &[u8]) {
     }
 }
 
-/// `route -n get default`
-pub fn route(output: &[u8]) {
-    let _ = parse::route::parse_route_get(output);
-}
-
 /// `scutil --dns`
 pub fn scutil(output: &[u8]) {
     if let Ok(read) = parse::scutil::parse_scutil_dns(output) {

@@ -257,11 +257,19 @@ fn unit() -> Result<()> {
         .flat_map(|package| &package.targets)
         .filter(|target| target.is_integration_test() && target.name != LIVE)
         .flat_map(|target| ["--test", target.name.as_str()]);
+    // Tests run the examples as programs; `cargo test` builds those only when it is told
+    // of no target.
+    command::run(
+        workspace::cargo_command()?
+            .arg("build")
+            .args(HOST_PACKAGES)
+            .args(["--all-features", "--examples"]),
+    )?;
     command::run(
         workspace::cargo_command()?
             .arg("test")
             .args(HOST_PACKAGES)
-            .args(["--all-features", "--lib", "--bins", "--examples"])
+            .args(["--all-features", "--lib", "--bins"])
             .args(integration_tests),
     )
 }

@@ -18,7 +18,7 @@ pub(crate) mod id_hash;
 mod ledger;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
-mod loopback;
+pub(crate) mod loopback;
 #[cfg_attr(
     not(target_os = "macos"),
     allow(dead_code, reason = "built and tested everywhere, used on macOS")

@@ -25,6 +25,18 @@ pub(crate) fn ss() -> Result<Box<dyn Measure>> {
     Ok(Box::new(Ss::start(Box::new(run))?))
 }
 
+/// Interface totals shared out by connection count.
+#[cfg(target_os = "linux")]
+pub(crate) fn estimate() -> Result<Box<dyn Measure>> {
+    Ok(Box::new(super::estimate::shares::Shares::start()?))
+}
+
+/// Interface totals shared out, for which this system lists no sockets.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn estimate() -> Result<Box<dyn Measure>> {
+    not_here("the estimate lists sockets on Linux only")
+}
+
 /// `nettop` and `lsof`.
 #[cfg(target_os = "macos")]
 pub(crate) fn nettop() -> Result<Box<dyn Measure>> {

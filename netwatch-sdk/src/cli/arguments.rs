@@ -3,7 +3,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use netwatch_sdk::{Backend, Collector};
 
 /// Which process moved how many bytes, exactly.
@@ -42,8 +45,8 @@ pub(crate) struct Sampling {
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub(crate) interval: Duration,
     /// How to measure
-    #[arg(long, default_value = "auto")]
-    backend: BackendName,
+    #[arg(long, default_value = "auto", value_parser = backends())]
+    backend: Backend,
 }
 
 #[derive(Debug, Args)]
@@ -62,32 +65,15 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
-/// A backend by its name on the command line.
-#[derive(Debug, Clone, Copy)]
-struct BackendName(Backend);
-
-impl ValueEnum for BackendName {
-    fn value_variants<'a>() -> &'a [Self] {
-        const {
-            &{
-                let mut all = [BackendName(Backend::Auto); Backend::ALL.len() + 1];
-                let mut i = 0;
-                while i < Backend::ALL.len() {
-                    all[i + 1] = BackendName(Backend::ALL[i].1);
-                    i += 1;
-                }
-                all
-            }
-        }
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let name = Backend::ALL
-            .iter()
-            .find(|(_, backend)| *backend == self.0)
-            .map_or("auto", |(name, _)| name);
-        Some(PossibleValue::new(name))
-    }
+/// The names of [`Backend::ALL`], and `auto`.
+fn backends() -> impl TypedValueParser<Value = Backend> {
+    let names = ["auto"]
+        .into_iter()
+        .chain(Backend::ALL.iter().map(|(name, _)| *name));
+    PossibleValuesParser::new(names).map(|name| {
+        let named = Backend::ALL.iter().find(|(known, _)| *known == name);
+        named.map_or(Backend::Auto, |(_, backend)| *backend)
+    })
 }
 
 /// The collector cannot run here.
@@ -104,7 +90,7 @@ impl Sampling {
     /// Starts the collector; says on stderr what a better one would need.
     pub(crate) fn start(&self) -> anyhow::Result<Collector> {
         let collector = Collector::builder()
-            .backend(self.backend.0)
+            .backend(self.backend)
             .start()
             .context(CannotRun)?;
         if let Some(refusal) = collector.status().refused.first() {

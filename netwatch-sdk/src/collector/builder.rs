@@ -20,6 +20,8 @@ pub enum Backend {
     Ss,
     /// The commands `nettop` and `lsof` of macOS.
     Nettop,
+    /// Interface totals shared out by connection count: a guess.
+    Estimate,
 }
 
 impl Backend {
@@ -29,6 +31,7 @@ impl Backend {
         ("sock_diag", Self::SockDiag),
         ("ss", Self::Ss),
         ("nettop", Self::Nettop),
+        ("estimate", Self::Estimate),
     ];
 }
 

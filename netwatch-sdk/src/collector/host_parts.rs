@@ -65,6 +65,14 @@ impl HostParts {
         snapshot.health = self.health.metric();
     }
 
+    /// The sockets in TIME-WAIT, or a gap.
+    pub(super) fn keep_time_wait(&mut self, count: Result<u32>) -> Option<u32> {
+        self.gaps.retain(|(part, _)| *part != "TIME-WAIT");
+        count
+            .map_err(|error| self.gaps.push(("TIME-WAIT", chain(&error))))
+            .ok()
+    }
+
     /// Waits for probes that are under way, at most so long.
     pub(super) fn wait_for_health(&self, at_most: Duration) -> Option<HealthMetric> {
         self.health.wait(at_most);

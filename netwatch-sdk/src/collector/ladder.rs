@@ -103,6 +103,7 @@ impl Ladder {
             Backend::SockDiag => userspace::sock_diag(),
             Backend::Ss => userspace::ss(),
             Backend::Nettop => userspace::nettop(),
+            Backend::Estimate => userspace::estimate(),
         }
     }
 }

@@ -26,6 +26,7 @@ mod reader;
 mod rows;
 mod status;
 mod stream;
+mod time_wait;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -41,6 +42,7 @@ pub use self::{
     stream::Snapshots,
 };
 use self::{ladder::Ladder, pending::Pending};
+pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
     backend::Measure,
@@ -126,6 +128,11 @@ impl Collector {
             readings: core.readings,
             ..status
         }
+    }
+
+    /// Everything as it is now, for callers that need nothing of before.
+    pub(crate) fn read_once(&self) -> Result<Reading> {
+        self.read().map(|(_, reading)| reading)
     }
 
     /// Reads the backend and gives every reader what it has not seen. A backend that

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Collector, host_parts::HostParts, lock, pace::Pace, pending::Pending, rows};
+use super::{
+    Collector, host_parts::HostParts, lock, pace::Pace, pending::Pending, rows,
+    time_wait::count_time_wait,
+};
 use crate::{
     Result,
     reading::{Attribution, Payload, Reading, WireBytes},
@@ -27,7 +30,8 @@ pub struct Reader {
     collector: Collector,
     pending: Arc<Mutex<Pending>>,
     generation: u64,
-    previous: HashMap<Attribution, Totals>,
+    /// `None` before the first reading.
+    previous: Option<HashMap<Attribution, Totals>>,
     since: Instant,
     host: HostParts,
     pace: Pace,
@@ -35,15 +39,32 @@ pub struct Reader {
 
 impl Reader {
     pub(super) fn new(collector: Collector, pending: Arc<Mutex<Pending>>) -> Self {
-        Self {
+        let mut reader = Self {
             collector,
             pending,
             generation: 0,
-            previous: HashMap::new(),
+            previous: None,
             since: Instant::now(),
             host: HostParts::default(),
             pace: Pace::default(),
+        };
+        // When this fails, so will the first reading, which then is what others count from.
+        if let Ok(reading) = reader.read() {
+            reader.count_from(&reading);
         }
+        reader
+    }
+
+    fn count_from(&mut self, reading: &Reading) {
+        let totals = reading.processes.iter().map(|process| {
+            let totals = Totals {
+                payload: process.payload,
+                wire: process.wire,
+            };
+            (process.id, totals)
+        });
+        self.previous = Some(totals.collect());
+        self.since = reading.taken_at;
     }
 
     /// Reads the host's slower parts at this pace.
@@ -69,7 +90,7 @@ impl Reader {
         let (generation, mut reading) = self.collector.read()?;
         if generation != self.generation {
             self.generation = generation;
-            self.previous.clear();
+            self.previous = Some(HashMap::new());
         }
         let pending = mem::take(&mut *lock(&self.pending));
         reading.closed = pending.closed;
@@ -115,20 +136,18 @@ impl Reader {
     /// As [`snapshot`](Self::snapshot).
     pub fn network(&mut self) -> Result<Snapshot> {
         let reading = self.read()?;
+        let previous = match self.previous.take() {
+            Some(previous) => previous,
+            None => {
+                self.count_from(&reading);
+                self.previous.take().unwrap_or_default()
+            }
+        };
         let elapsed = reading.taken_at.saturating_duration_since(self.since);
-        self.since = reading.taken_at;
-        let totals = reading
-            .processes
-            .iter()
-            .map(|process| {
-                let totals = Totals {
-                    payload: process.payload,
-                    wire: process.wire,
-                };
-                (process.id, totals)
-            })
-            .collect();
-        let previous = mem::replace(&mut self.previous, totals);
-        Ok(rows::snapshot(reading, &previous, elapsed))
+        let time_wait = count_time_wait(&reading);
+        self.count_from(&reading);
+        let mut snapshot = rows::snapshot(reading, &previous, elapsed);
+        snapshot.tcp_time_wait = self.host.keep_time_wait(time_wait);
+        Ok(snapshot)
     }
 }

@@ -1,7 +1,12 @@
 //! Snapshots at an interval, for tokio.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_core::Stream;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, spawn_blocking},
@@ -11,7 +16,8 @@ use tokio::{
 use super::{Collector, Reader};
 use crate::{Result, wire::Snapshot};
 
-/// Snapshots as they come. Dropping it stops them.
+/// Snapshots as they come: a [`Stream`], or call [`next`](Self::next). Dropping it
+/// stops them.
 #[derive(Debug)]
 pub struct Snapshots {
     receiver: mpsc::Receiver<Result<Snapshot>>,
@@ -22,6 +28,14 @@ impl Snapshots {
     /// The next snapshot; `None` once the runtime shuts down.
     pub async fn next(&mut self) -> Option<Result<Snapshot>> {
         self.receiver.recv().await
+    }
+}
+
+impl Stream for Snapshots {
+    type Item = Result<Snapshot>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_recv(cx)
     }
 }
 

@@ -9,6 +9,7 @@
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 pub(crate) mod address;
+#[cfg_attr(not(feature = "ebpf"), allow(dead_code))]
 pub(crate) mod btf;
 pub(crate) mod diskstats;
 pub(crate) mod dns;
@@ -20,11 +21,12 @@ pub(crate) mod mountinfo;
 pub(crate) mod net_route;
 pub(crate) mod netstat;
 pub(crate) mod nettop;
+pub(crate) mod next_hop;
 pub(crate) mod ping;
 pub(crate) mod ps;
 pub(crate) mod resolv_conf;
-pub(crate) mod route;
 pub(crate) mod scutil;
+pub(crate) mod sockstat;
 pub(crate) mod ss;
 mod text;
 

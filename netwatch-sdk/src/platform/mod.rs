@@ -1,7 +1,7 @@
 //! The only code that touches the operating system, apart from the backends.
 //!
 //! Each operating system has one module with the same functions, over a
-//! [`Host`] that tests point at a folder and at stand-in programs.
+//! host that tests point at a folder and at stand-in programs.
 //!
 //! | function | Linux | macOS | elsewhere |
 //! |---|---|---|---|
@@ -10,6 +10,7 @@
 //! | `read_name_servers` | `/etc/resolv.conf` and what stands behind a stub | `scutil --dns` | unsupported |
 //! | `read_file_systems` | `/proc/self/mountinfo`, `statvfs` | `sysinfo` | `sysinfo` |
 //! | `read_disk_io` | `/proc/diskstats`, `/sys/block` | `ioreg` | unsupported |
+//! | `read_time_wait` | `/proc/PID/net/sockstat` | `netstat -an` | unsupported |
 //! | `ping_command` | `ping` | `ping`, `ping6` | unsupported |
 
 #[cfg_attr(windows, allow(dead_code))]
@@ -50,7 +51,7 @@ pub(crate) use self::{
     host::Host,
     os::{
         ping_command, read_default_routes, read_disk_io, read_file_systems, read_interfaces,
-        read_name_servers,
+        read_name_servers, read_time_wait,
     },
     ping::PingCommand,
 };

@@ -6,7 +6,7 @@ use netwatch_sdk::reading::Payload;
 
 use crate::{
     observe::{Observation, SeenSocket, Who},
-    truth::{Claim, Moved, ProcessTruth, Truth, Way, sum},
+    truth::{Claim, Key, Moved, ProcessTruth, Truth, Way, sum},
 };
 
 /// When the reading was taken.
@@ -36,6 +36,8 @@ pub(crate) struct Differences {
     pub(crate) process_bytes: u64,
     /// Off in the sockets' totals.
     pub(crate) socket_bytes: u64,
+    /// When, and what was told as lost.
+    context: String,
 }
 
 impl Differences {
@@ -89,7 +91,8 @@ impl Differences {
     pub(crate) fn table(&self) -> String {
         const ROWS: usize = 40;
         let mut table = format!(
-            "{} figures differ: {} bytes off in processes, {} in sockets\n",
+            "{}: {} figures differ: {} bytes off in processes, {} in sockets\n",
+            self.context,
             self.rows.len(),
             self.process_bytes,
             self.socket_bytes
@@ -112,37 +115,28 @@ impl Differences {
     }
 }
 
-/// Compares every process and every socket of the truth, and expects nothing lost.
+/// Compares every process and every socket of the truth.
 pub(crate) fn compare(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {
     let mut off = compare_sockets(truth, seen, moment);
     for process in &truth.processes {
         compare_process(process, truth, seen, moment, &mut off);
-    }
-    let lost = seen.lost;
-    let told = [
-        ("lost tx", lost.unattributed_tx_bytes),
-        ("lost rx", lost.unattributed_rx_bytes),
-        ("lost wire", lost.unattributed_wire_bytes),
-        ("closed rows", lost.closed_rows),
-        ("calls", lost.untracked_calls),
-        ("packets", lost.untracked_packets),
-        ("unreadable", lost.unreadable),
-    ];
-    for (figure, count) in told {
-        off.text("lost", figure, &0, &count);
     }
     off
 }
 
 /// Compares every socket of the truth.
 pub(crate) fn compare_sockets(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {
-    let mut off = Differences::default();
-    let mut sockets: BTreeMap<u64, Vec<&Moved>> = BTreeMap::new();
+    // Lost rows can be those of others on the host; a lost one of ours is a difference.
+    let mut off = Differences {
+        context: format!("{moment:?}, lost {:?}", seen.lost),
+        ..Differences::default()
+    };
+    let mut sockets: BTreeMap<Key, Vec<&Moved>> = BTreeMap::new();
     for moved in &truth.moved {
-        sockets.entry(moved.cookie).or_default().push(moved);
+        sockets.entry(moved.key()).or_default().push(moved);
     }
-    for (cookie, uses) in sockets {
-        compare_socket(cookie, &uses, truth, seen, moment, &mut off);
+    for (key, uses) in sockets {
+        compare_socket(key, &uses, truth, seen, moment, &mut off);
     }
     off
 }
@@ -186,7 +180,7 @@ fn compare_process(
 }
 
 fn compare_socket(
-    cookie: u64,
+    key: Key,
     uses: &[&Moved],
     truth: &Truth,
     seen: &Observation,
@@ -194,9 +188,9 @@ fn compare_socket(
     off: &mut Differences,
 ) {
     let Some(first) = uses.first() else { return };
-    let what = describe(cookie, first);
+    let what = describe(first);
     let bytes = sum(uses.iter().copied());
-    let Some(row) = seen.sockets.get(&cookie) else {
+    let Some(row) = seen.sockets.get(&key) else {
         let connection = first.way != Way::Listening && first.remote.is_some();
         let held = moment == Moment::Open && uses.iter().any(|one| one.held);
         if first.addressed && (bytes != (0, 0) || connection || held) {
@@ -208,12 +202,7 @@ fn compare_socket(
     off.text(&what, "measured", &true, &row.payload.is_some());
     off.socket_bytes += off.bytes(&what, bytes, row.payload.unwrap_or_default());
     off.text(&what, "exact", &true, &row.exact);
-    off.text(
-        &what,
-        "shrunk",
-        &false,
-        &seen.shrunk_sockets.contains(&cookie),
-    );
+    off.text(&what, "shrunk", &false, &seen.shrunk_sockets.contains(&key));
     off.text(
         &what,
         "reported",
@@ -244,12 +233,14 @@ fn compare_owner(
     off: &mut Differences,
 ) {
     let claims = |claim| uses.iter().find(move |one| one.claim == claim);
-    let Some(owner) = claims(Claim::Owner) else {
-        // Nobody moved payload on it: no owner, or the process that accepted it.
-        if let (Some(acceptor), Some((pid, _))) = (claims(Claim::Unclaimed), row.owner) {
-            off.text(what, "owner", &acceptor.pid, &pid);
-        }
-        return;
+    // Who accepted it and moved nothing owns it if a reading found it so.
+    let acceptor = claims(Claim::Unclaimed);
+    let reported = row.owner.map(|(pid, _)| pid);
+    let owner = match (claims(Claim::Owner), acceptor) {
+        (_, Some(acceptor)) if reported == Some(acceptor.pid) => acceptor,
+        (Some(owner), _) => owner,
+        (None, Some(acceptor)) if reported.is_some() => acceptor,
+        (None, _) => return,
     };
     let Some(process) = truth.processes.iter().find(|one| one.pid == owner.pid) else {
         off.text(what, "owner", &"told in the truth", &"not told");
@@ -268,10 +259,13 @@ fn compare_owner(
     off.text(what, "shared", &shared, &row.shared);
 }
 
-fn describe(cookie: u64, moved: &Moved) -> String {
+fn describe(moved: &Moved) -> String {
     let remote = moved
         .remote
         .map_or("*".to_owned(), |remote| remote.to_string());
     let protocol = moved.protocol;
-    format!("socket {cookie} {protocol} {} {remote}", moved.local)
+    format!(
+        "socket {} {protocol} {} {remote}",
+        moved.cookie, moved.local
+    )
 }

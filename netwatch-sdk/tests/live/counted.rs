@@ -108,12 +108,6 @@ impl Counted {
         self
     }
 
-    /// Gives ownership to another process.
-    pub(crate) fn guest(mut self) -> Self {
-        self.claim = Claim::Guest;
-        self
-    }
-
     /// Says that the kernel forgets this socket's addresses.
     pub(crate) fn unaddressed(mut self) -> Self {
         self.addressed = false;

@@ -21,9 +21,24 @@ const KNOWN: &[Limit] = &[
         why: "the kernel has no TLS module (CONFIG_TLS)",
     },
     Limit {
+        test: "tcp-ktls",
+        says: "TLS keys: ENOENT",
+        why: "the kernel has no AES-GCM (module gcm and those it needs)",
+    },
+    Limit {
+        test: "udp-segment-gro",
+        says: "UDP_GRO: nothing was coalesced",
+        why: "older kernels cut datagrams apart on loopback too",
+    },
+    Limit {
         test: "mptcp",
         says: "socket of IPPROTO_MPTCP",
         why: "the kernel has no multipath TCP (5.6 on, CONFIG_MPTCP)",
+    },
+    Limit {
+        test: "mptcp-one-cookie",
+        says: "one cookie: this kernel gives each socket its own",
+        why: "the shape is about a kernel that does not",
     },
     Limit {
         test: "tcp-ring-zerocopy",

@@ -11,6 +11,13 @@
 //! The binary needs nothing else of the host, so it also runs in a virtual
 //! machine that holds only a kernel and this file.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test program: a panic is a failure of its test"
+)]
 #![cfg_attr(
     not(target_os = "linux"),
     allow(unused, reason = "the tests are Linux's")

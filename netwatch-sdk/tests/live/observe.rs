@@ -15,7 +15,10 @@ use netwatch_sdk::{
     },
 };
 
-use crate::{actor::unavailable, truth::Way};
+use crate::{
+    actor::unavailable,
+    truth::{Key, Way},
+};
 
 /// Who a process is: pid, and its start in clock ticks since boot.
 pub(crate) type Who = (u32, Option<u64>);
@@ -35,7 +38,6 @@ pub(crate) struct SeenProcess {
 /// A socket as the collector last reported it.
 #[derive(Debug, Clone)]
 pub(crate) struct SeenSocket {
-    pub(crate) cookie: u64,
     pub(crate) protocol: u16,
     pub(crate) local: SocketAddr,
     pub(crate) remote: Option<SocketAddr>,
@@ -57,13 +59,13 @@ pub(crate) struct SeenSocket {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observation {
     pub(crate) processes: HashMap<Who, SeenProcess>,
-    pub(crate) sockets: HashMap<u64, SeenSocket>,
+    pub(crate) sockets: HashMap<Key, SeenSocket>,
     /// Bytes of rows that belong to no process.
     pub(crate) buckets: HashMap<String, Payload>,
     pub(crate) lost: Lost,
-    /// Figures that went down: process ids and cookies.
+    /// Whose figures went down.
     pub(crate) shrunk_processes: HashSet<Who>,
-    pub(crate) shrunk_sockets: HashSet<u64>,
+    pub(crate) shrunk_sockets: HashSet<Key>,
 }
 
 /// A running collector and what it has reported.
@@ -143,13 +145,14 @@ impl Observation {
             socket.open = false;
         }
         // A socket that only `open` told of and that now is in neither list is gone unreported.
-        self.sockets.retain(|_, socket| {
-            socket.ends > 0 || {
-                let id = socket.cookie;
-                let in_list = |list: &[Socket]| list.iter().any(|one| one.id.0 == id);
-                in_list(&reading.open) || in_list(&reading.closed)
-            }
-        });
+        let listed: HashSet<Key> = reading
+            .open
+            .iter()
+            .chain(&reading.closed)
+            .map(key)
+            .collect();
+        self.sockets
+            .retain(|key, socket| socket.ends > 0 || listed.contains(key));
         for socket in &reading.closed {
             self.add_socket(socket, 1);
         }
@@ -176,9 +179,9 @@ impl Observation {
     }
 
     fn add_socket(&mut self, socket: &Socket, ends: usize) {
-        let before = self.sockets.get(&socket.id.0);
+        let key = key(socket);
+        let before = self.sockets.get(&key);
         let seen = SeenSocket {
-            cookie: socket.id.0,
             protocol: number(socket.protocol),
             local: socket.local,
             remote: socket.remote,
@@ -201,10 +204,15 @@ impl Observation {
         };
         let payload = |socket: &SeenSocket| socket.payload.unwrap_or_default();
         if before.is_some_and(|before| less(payload(&seen), payload(before))) {
-            self.shrunk_sockets.insert(seen.cookie);
+            self.shrunk_sockets.insert(key);
         }
-        self.sockets.insert(seen.cookie, seen);
+        self.sockets.insert(key, seen);
     }
+}
+
+fn key(socket: &Socket) -> Key {
+    let protocol = number(socket.protocol);
+    Key::new(socket.id.0, protocol, socket.local, socket.remote)
 }
 
 fn less(now: Payload, before: Payload) -> bool {

@@ -90,6 +90,34 @@ pub(crate) struct Moved {
     pub(crate) held: bool,
 }
 
+/// Which socket. Its cookie; but the kernel gives the sockets that a multipath TCP
+/// listener accepts the cookie of the listener, so those go by their addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Cookie(u64),
+    Addresses(SocketAddr, Option<SocketAddr>),
+}
+
+impl Key {
+    pub(crate) fn new(
+        cookie: u64,
+        protocol: u16,
+        local: SocketAddr,
+        remote: Option<SocketAddr>,
+    ) -> Self {
+        match protocol {
+            262 => Self::Addresses(local, remote),
+            _ => Self::Cookie(cookie),
+        }
+    }
+}
+
+impl Moved {
+    pub(crate) fn key(&self) -> Key {
+        Key::new(self.cookie, self.protocol, self.local, self.remote)
+    }
+}
+
 /// What all traffic processes of one run said.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Truth {

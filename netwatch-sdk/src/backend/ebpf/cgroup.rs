@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use procfs::process::Process;
 
 use crate::{Error, ErrorKind, Result};
@@ -18,16 +19,28 @@ pub(super) fn root() -> Result<PathBuf> {
     let mounts = Process::myself()
         .and_then(|process| process.mountinfo())
         .map_err(unreadable)?;
-    mounts
+    let mut hidden = None;
+    for mount in mounts
         .into_iter()
-        .find(|mount| mount.fs_type == "cgroup2")
-        .map(|mount| mount.mount_point)
-        .ok_or_else(|| {
-            Error::new(
-                ErrorKind::Missing,
-                "no cgroup v2 is mounted (mount -t cgroup2 none /sys/fs/cgroup)",
-            )
-        })
+        .filter(|mount| mount.fs_type == "cgroup2")
+    {
+        match statfs(&mount.mount_point) {
+            Ok(found) if found.filesystem_type() == CGROUP2_SUPER_MAGIC => {
+                return Ok(mount.mount_point);
+            }
+            _ => hidden = Some(mount.mount_point),
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Missing,
+        match hidden {
+            Some(path) => format!(
+                "cgroup v2 at {} is hidden under another mount",
+                path.display()
+            ),
+            None => "no cgroup v2 is mounted (mount -t cgroup2 none /sys/fs/cgroup)".to_owned(),
+        },
+    ))
 }
 
 /// Paths of cgroups by id. Reads the hierarchy again when it meets a new id.

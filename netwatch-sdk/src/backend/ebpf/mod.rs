@@ -7,6 +7,7 @@
 //! | `load` | loading, attaching, listing the older sockets |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
+//! | `listing` | one listing of the sockets after the other |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
@@ -15,6 +16,7 @@ mod capabilities;
 mod cgroup;
 mod checks;
 mod decode;
+mod listing;
 mod load;
 mod object;
 mod offsets;
@@ -33,7 +35,12 @@ use netwatch_common::{
 };
 use zerocopy::FromBytes as _;
 
-use self::{accounts::Accounts, cgroup::CgroupPaths, load::Loaded};
+use self::{
+    accounts::Accounts,
+    cgroup::CgroupPaths,
+    listing::{Identity, Listing},
+    load::Loaded,
+};
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
     Measure,
@@ -53,6 +60,7 @@ pub(crate) struct Ebpf {
     /// How many sockets the last list had.
     listed: usize,
     accounts: Accounts,
+    listing: Listing,
     cgroups: CgroupPaths,
     sizes: MapSizes,
     /// Sockets without an owner that the last search left without one.
@@ -88,6 +96,7 @@ impl Ebpf {
             log,
             listed: 0,
             accounts: Accounts::default(),
+            listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
             ownerless: IdSet::default(),
@@ -99,17 +108,14 @@ impl Ebpf {
     fn open_sockets(&mut self) -> Result<Vec<SocketRow>> {
         let room = self.listed + self.listed / 8;
         let mut rows: Vec<SocketRow> = Vec::with_capacity(room);
-        // A pass can show a socket twice while others come and go.
-        let mut seen: IdSet<u64> = IdSet::default();
-        seen.reserve(room);
         let mut open = ring(&self.loaded, "OPEN")?;
+        // What a pass that failed has left.
+        while open.next().is_some() {}
         self.loaded
             .sockets
             .run(|| {
                 while let Some(item) = open.next() {
-                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item)
-                        && seen.insert(row.header.cookie)
-                    {
+                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item) {
                         rows.push(*row);
                     }
                 }
@@ -163,13 +169,17 @@ impl Ebpf {
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
     /// there are new ones.
     fn list_with_owners(&mut self) -> Result<Vec<SocketRow>> {
+        let mut rows = self.open_sockets()?;
+        if self.records == 0 {
+            // There is no listing before the first to make up for what it missed.
+            rows.extend(self.open_sockets()?);
+        }
         let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
                 .collect()
         };
-        let rows = self.open_sockets()?;
         let now = ownerless(&rows);
         if now.is_subset(&self.ownerless) {
             self.ownerless = now;
@@ -211,16 +221,19 @@ impl Measure for Ebpf {
             let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
             syscall::read_map(map.fd().as_fd()).map_err(failed)?
         };
-        let rows = self.list_with_owners()?;
+        let open = self.list_with_owners()?;
         let (closed, unreadable) = self.closed_sockets()?;
         self.unreadable += unreadable;
         self.records = records.len();
-        let removable = self.accounts.update(&records, &rows, &closed);
-        self.remove(&removable)?;
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
+        let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
+        self.listing
+            .complete(open, &ended, count(counters::CLOSED_ROWS));
+        let removable = self.accounts.update(&records, self.listing.rows(), &closed);
+        self.remove(&removable)?;
+        self.listing.forget(&ended);
 
-        let ended: IdSet<u64> = closed.iter().map(|row| row.header.cookie).collect();
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: IdMap<ProcessKey, String> = self
             .accounts
@@ -267,18 +280,11 @@ impl Measure for Ebpf {
                 alive: true,
             });
         }
-        let mut open = Vec::with_capacity(rows.len());
-        open.extend(
-            rows.iter()
-                .filter(|row| !ended.contains(&row.header.cookie))
-                .map(socket),
-        );
-        drop(rows);
         Ok(Reading {
             taken_at: Instant::now(),
             timestamp: Utc::now(),
             source: Source::Ebpf,
-            open,
+            open: self.listing.rows().iter().map(socket).collect(),
             closed: closed.iter().map(socket).collect(),
             processes,
             lost: Lost {

@@ -55,7 +55,7 @@ pub(super) const RUNGS: &[Rung] = &[Rung {
 pub(super) const LIFECYCLE: &[Program] = &[
     tracepoint("inet_sock_set_state"),
     tracepoint("tcp_destroy_sock"),
-    tracepoint("sched_process_exec"),
+    tracepoint("task_rename"),
     tracepoint("sched_process_exit"),
 ];
 

@@ -1,4 +1,5 @@
-//! `netstat` of macOS: interface counters and routes.
+//! `netstat` of macOS: interface counters, routes and states of connections.
 
 pub(crate) mod interfaces;
 pub(crate) mod routes;
+pub(crate) mod states;

@@ -1,7 +1,7 @@
 //! `netstat -rn`: the default routes.
 
 use super::super::{
-    route::{NextHop, parse_next_hop},
+    next_hop::{NextHop, parse_next_hop},
     text,
 };
 use crate::Result;
@@ -26,15 +26,6 @@ pub(crate) struct DefaultRoute {
     pub(crate) interface: String,
     /// `true` when it is only for sockets bound to its interface.
     pub(crate) scoped: bool,
-}
-
-impl DefaultRoutes {
-    /// The one that sockets use which are not bound to an interface.
-    pub(crate) fn general(&self, ipv6: bool) -> Option<&DefaultRoute> {
-        self.routes
-            .iter()
-            .find(|route| route.ipv6 == ipv6 && !route.scoped)
-    }
 }
 
 /// Reads the output of `netstat -rn`, with or without `-f inet` or `-l`.
@@ -112,11 +103,16 @@ mod tests {
         let read = parse_netstat_routes(BOTH).unwrap();
         assert_eq!(read.unreadable, 0);
         assert_eq!(read.routes.len(), 5);
-        let general = read.general(false).unwrap();
-        assert_eq!(general.next_hop, router("192.0.2.1"));
-        assert_eq!(general.interface, "en0");
-        let general = read.general(true).unwrap();
-        assert_eq!(general.next_hop, router("fe80::1%en0"));
+        let general = |ipv6| {
+            let mut routes = read.routes.iter();
+            routes
+                .find(|route| route.ipv6 == ipv6 && !route.scoped)
+                .unwrap()
+        };
+        let (ipv4, ipv6) = (general(false), general(true));
+        assert_eq!(ipv4.next_hop, router("192.0.2.1"));
+        assert_eq!(ipv4.interface, "en0");
+        assert_eq!(ipv6.next_hop, router("fe80::1%en0"));
     }
 
     #[test]

@@ -7,12 +7,14 @@ mod name_servers;
 pub(crate) mod owners;
 mod ping;
 mod routes;
+mod time_wait;
 
 use std::path::Path;
 
 pub(crate) use self::{
     disk_io::read_disk_io, file_systems::read_file_systems, interfaces::read_interfaces,
     name_servers::read_name_servers, ping::ping_command, routes::read_default_routes,
+    time_wait::read_time_wait,
 };
 use super::Host;
 use crate::{

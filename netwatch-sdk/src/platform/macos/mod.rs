@@ -8,10 +8,11 @@ mod interfaces;
 mod name_servers;
 mod ping;
 mod routes;
+mod time_wait;
 
 pub(crate) use self::{
     disk_io::read_disk_io, interfaces::read_interfaces, name_servers::read_name_servers,
-    ping::ping_command, routes::read_default_routes,
+    ping::ping_command, routes::read_default_routes, time_wait::read_time_wait,
 };
 pub(crate) use super::disks::read_file_systems;
 use super::{DefaultRoute, Host, InterfaceStats, Partial, PingCommand, ScopedIp};

@@ -5,7 +5,7 @@ use crate::{
     Result,
     parse::{
         netstat::routes::{self, parse_netstat_routes},
-        route::NextHop,
+        next_hop::NextHop,
     },
 };
 

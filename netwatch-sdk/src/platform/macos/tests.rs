@@ -105,3 +105,11 @@ fn ping_waits_in_milliseconds_and_ipv6_has_its_own_program() {
     assert_eq!(command("192.0.2.1"), "ping -n -c 3 -W 1000 192.0.2.1");
     assert_eq!(command("fe80::1%en0"), "ping6 -n -c 3 fe80::1%en0");
 }
+
+#[test]
+fn time_wait_sockets_are_counted_by_netstat() {
+    let output = include_bytes!("../../../tests/fixtures/netstat/macos_an_both_families.txt");
+    let (_folder, host) = host("netstat", "-an -p tcp", output);
+    let waiting = read_time_wait(&host, &std::collections::BTreeMap::new()).unwrap();
+    assert_eq!(waiting, 1);
+}

@@ -79,7 +79,6 @@ fn run(offload: Offload, stem: &str) -> Result<()> {
     let (on_left, on_right) = settle(&pair, &left, &right, offload)?;
     left.capture.finish()?;
     right.capture.finish()?;
-    check_wire(&on_left.tally, &on_right.tally)?;
     for end in [&on_left, &on_right] {
         let extra = end.tally.sent.extra_headers();
         // Switched off, the kernel cuts packets apart before the interface sees them.
@@ -88,8 +87,8 @@ fn run(offload: Offload, stem: &str) -> Result<()> {
             "{extra} bytes of extra headers"
         );
     }
-    check_rows("left", &pair.left, &on_left, &seen)?;
-    check_rows("right", &pair.right, &on_right, &seen)?;
+    check_rows("left", &pair.left, (&on_left, &on_right), &seen)?;
+    check_rows("right", &pair.right, (&on_right, &on_left), &seen)?;
     for truth in &truths {
         check_processes(truth, &seen)?;
     }
@@ -112,7 +111,8 @@ fn settle(
     loop {
         let (on_left, on_right) = (pair.left.counted(left)?, pair.right.counted(right)?);
         let checked = check_counters(&pair.left, &on_left, offload)
-            .and_then(|()| check_counters(&pair.right, &on_right, offload));
+            .and_then(|()| check_counters(&pair.right, &on_right, offload))
+            .and_then(|()| check_wire(&on_left.tally, &on_right.tally));
         match checked {
             Ok(()) => return Ok((on_left, on_right)),
             Err(error) if started.elapsed() > Duration::from_secs(5) => return Err(error),
@@ -182,13 +182,18 @@ fn check_wire(left: &Tally, right: &Tally) -> Result<()> {
 }
 
 /// The rows of all TCP and UDP sockets of one end add up to its interface's counters.
-fn check_rows(side: &str, end: &End, counted: &Counted, seen: &Observation) -> Result<()> {
-    let Counted { counters, tally } = counted;
+fn check_rows(
+    side: &str,
+    end: &End,
+    (here, peer): (&Counted, &Counted),
+    seen: &Observation,
+) -> Result<()> {
+    let Counted { counters, tally } = here;
     let (mut tx, mut rx, mut tx_packets, mut rx_packets) = (0, 0, 0, 0);
-    let here = |row: &&crate::observe::SeenSocket| {
+    let of_end = |row: &&crate::observe::SeenSocket| {
         row.netns == Some(end.namespace.inode) && [6, 17].contains(&row.protocol)
     };
-    for row in seen.sockets.values().filter(here) {
+    for row in seen.sockets.values().filter(of_end) {
         let wire = row.wire.context("a row without wire bytes")?;
         tx += wire.tx_bytes;
         rx += wire.rx_bytes;
@@ -210,24 +215,19 @@ fn check_rows(side: &str, end: &End, counted: &Counted, seen: &Observation) -> R
         tx == expected,
         "{side}: rows sent {tx} bytes, the interface {expected}"
     );
-    let received = &tally.received;
-    let merged = counters.rx_bytes - received.frame_bytes.min(counters.rx_bytes);
-    let expected = match merged {
-        0 => {
-            counters.rx_bytes - received.link_headers() - received.other_bytes
-                + received.extra_headers()
-        }
-        _ => received.wire_bytes,
-    };
+    // What the other interface sent is what came in here, before GRO merges any.
+    let arrived = &peer.tally.sent;
+    let expected = peer.counters.tx_bytes - arrived.link_headers() - arrived.other_bytes
+        + arrived.extra_headers();
     ensure!(
         rx == expected,
-        "{side}: rows received {rx} bytes, the interface {expected}"
+        "{side}: rows received {rx} bytes, the other interface sent {expected}"
     );
     ensure!(
-        (tx_packets, rx_packets) == (sent.segments, received.segments),
+        (tx_packets, rx_packets) == (sent.segments, arrived.segments),
         "{side}: rows have {tx_packets} packets sent and {rx_packets} received, the wire {} and {}",
         sent.segments,
-        received.segments
+        arrived.segments
     );
     Ok(())
 }

@@ -145,7 +145,7 @@ fn closed() -> Result<()> {
         );
     }
     let short: Vec<&Moved> = truth.moved.iter().filter(|one| !one.held).collect();
-    let present = |one: &&&Moved| seen.sockets.contains_key(&one.cookie);
+    let present = |one: &&&Moved| seen.sockets.contains_key(&one.key());
     let missing = (short.len() - short.iter().filter(present).count()) as u64;
     ensure!(
         missing > 700,
@@ -160,7 +160,7 @@ fn closed() -> Result<()> {
     // What is there is right: compare only that.
     let mut kept = truth.clone();
     kept.moved
-        .retain(|one| seen.sockets.contains_key(&one.cookie));
+        .retain(|one| seen.sockets.contains_key(&one.key()));
     expect_none(&compare_sockets(&kept, &seen, Moment::Over))
 }
 
@@ -177,6 +177,7 @@ fn observe(
     run.release()?;
     let seen = tiny.read()?;
     let all = roomy.read()?;
+    ensure!(all.lost.is_empty(), "at default sizes: {:?}", all.lost);
     Ok((truth, seen, all))
 }
 

@@ -128,7 +128,9 @@ fn coalesced(actor: &Actor) -> Result<()> {
         largest = largest.max(size);
         true
     })?;
-    ensure!(largest > SEGMENT.into(), "nothing was coalesced");
+    if largest <= SEGMENT.into() {
+        return Err(unavailable("UDP_GRO", "nothing was coalesced"));
+    }
     actor.finish(&[&server])
 }
 

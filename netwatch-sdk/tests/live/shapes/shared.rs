@@ -100,7 +100,8 @@ fn fork_child_only(actor: &Actor) -> Result<()> {
     family::wait_all(&[child])
 }
 
-/// The parent accepts; the child is the first to move payload, and so the owner.
+/// The parent accepts; the child is the first to move payload, and so the owner,
+/// unless a reading in between found the parent holding it.
 fn accepted_by_parent(actor: &Actor) -> Result<()> {
     let (listener, socket) = stream::accept_one(actor)?;
     family::expect(1)?;
@@ -111,7 +112,7 @@ fn accepted_by_parent(actor: &Actor) -> Result<()> {
         report(&[&mine], true)?;
         hold()
     })?;
-    actor.finish(&[&listener, &socket.guest()])?;
+    actor.finish(&[&listener, &socket])?;
     family::wait_all(&[child])
 }
 

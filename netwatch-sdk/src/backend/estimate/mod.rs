@@ -1,6 +1,9 @@
 //! Interface totals shared out by connection count: a guess, for hosts where
 //! nothing counts per process.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod shares;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{

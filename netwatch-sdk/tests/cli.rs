@@ -1,0 +1,248 @@
+//! The command `netwatch-collector`, run as a user runs it. Needs root.
+//!
+//! It runs in a network namespace of its own, so that its probes go nowhere.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a panic is a failure of its test"
+)]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+const COLLECTOR: &str = env!("CARGO_BIN_EXE_netwatch-collector");
+
+/// The command in an empty network namespace.
+fn alone(arguments: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--net").arg(COLLECTOR).args(arguments);
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    alone(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn spawn(arguments: &[&str]) -> Child {
+    alone(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The exit code, or a panic when it takes longer than a test may.
+fn ended(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    panic!("it did not end");
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn a_snapshot_is_one_line_with_every_part() {
+    let output = run(&["snapshot", "--interval", "200ms"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 1);
+    let snapshot: Value = serde_json::from_str(lines[0]).unwrap();
+    for part in ["interfaces", "disk_usage", "processes", "connections"] {
+        assert!(snapshot[part].is_array(), "{part}");
+    }
+    for part in ["system", "health"] {
+        assert!(snapshot[part].is_object(), "{part}");
+    }
+    assert!(snapshot["connection_count"].is_u64());
+    assert!(snapshot["system"]["cpu_usage_pct"].is_f64());
+    assert!(text(&output.stderr).is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn watch_writes_as_many_lines_as_asked_for() {
+    let output = run(&["watch", "--interval", "50ms", "--count", "3"]);
+    assert!(output.status.success());
+    let snapshots: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(snapshots.len(), 3);
+}
+
+#[test]
+fn a_signal_brings_a_last_snapshot_and_success() {
+    for end in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut child = spawn(&["watch", "--interval", "1h"]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Once the first is there, the next would come in an hour.
+        serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+        signal(&child, end);
+        serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+        assert!(lines.next().is_none());
+        assert_eq!(ended(&mut child), Some(0), "{end}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let mut child = spawn(&["watch", "--interval", "50ms"]);
+    let mut first = [0];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(ended(&mut child), Some(0));
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(said, "");
+}
+
+#[test]
+fn wrong_usage_is_code_2_and_says_what_is_right() {
+    for wrong in [
+        &["snapshot", "--interval", "5x"][..],
+        &["snapshot", "--interval", "0"],
+        &["watch", "--backend", "magic"],
+        &["--nonsense"],
+        &["unknown"],
+        &[],
+    ] {
+        let output = run(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(text(&output.stderr).contains("--help") || text(&output.stderr).contains("Usage"));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_forced_backend_that_cannot_run_is_code_3_with_the_reason() {
+    let output = run(&["snapshot", "--backend", "nettop"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        text(&output.stderr).contains("macOS"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn without_privileges_it_gives_what_it_can_and_one_line_of_advice() {
+    let nobody = ["--setuid", "65534", "--setgid", "65534"];
+    let unprivileged = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.arg("--net").args(nobody).arg(COLLECTOR);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let output = unprivileged(&["snapshot", "--interval", "100ms"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice::<Value>(&output.stdout).unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for capability in ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"] {
+        assert!(said.contains(capability), "{said}");
+    }
+
+    let output = unprivileged(&["snapshot", "--backend", "ebpf"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("CAP_BPF"));
+}
+
+#[test]
+fn the_doctor_names_hooks_and_backends() {
+    let output = run(&["doctor", "--json"]);
+    assert!(output.status.success());
+    let host: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names = |list: &str| -> Vec<String> {
+        let checks = host[list].as_array().unwrap().iter();
+        checks
+            .map(|check| check["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    for check in ["kernel", "BTF", "capabilities", "cgroup v2", "hook tp_btf"] {
+        assert!(names("checks").iter().any(|name| name == check), "{check}");
+    }
+    assert_eq!(
+        names("backends"),
+        ["ebpf", "sock_diag", "ss", "nettop", "estimate"]
+    );
+    assert_eq!(host["chosen"], "ebpf");
+
+    let people = run(&["doctor"]);
+    let people = text(&people.stdout);
+    assert!(
+        people.contains("--backend auto runs ebpf here."),
+        "{people}"
+    );
+}
+
+#[test]
+fn every_backend_of_linux_can_be_forced_and_labels_its_rows() {
+    // A thread of its own, whose namespace the listener and the command are in.
+    let test = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        for (backend, label) in [
+            ("ebpf", "ebpf"),
+            ("sock_diag", "sock_diag"),
+            ("ss", "ss"),
+            ("estimate", "connection_share"),
+        ] {
+            let output = Command::new(COLLECTOR)
+                .args(["watch", "--count", "1", "--backend", backend])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            let snapshot: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let mut rows = snapshot["connections"].as_array().unwrap().iter();
+            let row = rows.find(|row| row["local_addr"] == *address);
+            let row = row.unwrap_or_else(|| panic!("{backend} does not list the listener"));
+            assert_eq!(row["source"], label);
+            assert_eq!(row["state"], "LISTEN");
+            assert_eq!(row["pid"], std::process::id());
+        }
+    });
+    test.join().unwrap();
+}
