@@ -55,7 +55,7 @@ pub fn status() -> Option<Result<Status>> {
 pub fn read_connections() -> Result<Vec<ConnectionDetail>> {
     let reading = running::read()?;
     let row = |socket| connection_row(socket, false, reading.source);
-    Ok(reading.open.iter().map(row).collect())
+    Ok(reading.open.into_iter().map(row).collect())
 }
 
 /// The TCP sockets by state, of the same namespaces.

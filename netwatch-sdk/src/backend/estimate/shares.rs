@@ -127,7 +127,7 @@ impl Shares {
             .collect();
         let connections: Vec<_> = open
             .iter()
-            .map(|socket| connection_row(socket, false, Source::ConnectionShare))
+            .map(|socket| connection_row(socket.clone(), false, Source::ConnectionShare))
             .collect();
         for share in attribute(&connections, &interfaces, usize::MAX) {
             let process = share.pid.and_then(|pid| processes.get(&Pid(pid)));
