@@ -3,10 +3,7 @@
 //! The kernel lists two thousand sockets at a time (`OPEN`) and finds its place again
 //! by counting, so a pass can miss a socket, or show one twice, while others come and go.
 
-use std::{
-    hash::{Hash, Hasher},
-    mem,
-};
+use std::hash::{Hash, Hasher};
 
 use netwatch_common::socket::SocketRow;
 
@@ -43,54 +40,74 @@ impl Hash for Identity {
     }
 }
 
-/// The sockets of the last listing.
+/// The open sockets: listed, or missed.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     rows: Vec<SocketRow>,
-    /// Those of them that it missed, and how many listings in a row have.
-    missed: IdMap<Identity, u8>,
+    /// Beside each row: how many listings in a row have missed it.
+    absences: Vec<u8>,
+    places: IdMap<Identity, usize>,
     ended_untold: u64,
 }
 
 impl Listing {
-    /// What is open: listed, or missed.
+    /// What is open.
     pub(super) fn rows(&self) -> &[SocketRow] {
         &self.rows
     }
 
-    /// Takes the next pass, without what it showed twice, and keeps, as they were, the
-    /// sockets that it missed: those neither listed nor ended. When rows of ended
-    /// sockets were lost (`ended_untold` has grown) none is kept: it may have ended.
-    pub(super) fn complete(
-        &mut self,
-        mut listed: Vec<SocketRow>,
-        ended: &IdSet<Identity>,
-        ended_untold: u64,
-    ) {
-        let mut seen = IdSet::default();
-        seen.reserve(listed.len());
-        listed.retain(|row| seen.insert(Identity::of(row)));
-        let is_sure = ended_untold == self.ended_untold;
-        self.ended_untold = ended_untold;
-        let missed_before = mem::take(&mut self.missed);
-        for row in &self.rows {
-            let identity = Identity::of(row);
-            if !is_sure || seen.contains(&identity) || ended.contains(&identity) {
-                continue;
-            }
-            let absences = missed_before.get(&identity).map_or(1, |before| before + 1);
-            if absences < ABSENCES {
-                listed.push(*row);
-                self.missed.insert(identity, absences);
+    /// Begins a listing, of one pass or several.
+    pub(super) fn begin(&mut self) {
+        for absences in &mut self.absences {
+            *absences = absences.saturating_add(1);
+        }
+    }
+
+    /// Takes a row of a pass; the last of a socket counts.
+    pub(super) fn take(&mut self, row: &SocketRow) {
+        let next = self.rows.len();
+        let place = *self.places.entry(Identity::of(row)).or_insert(next);
+        match (self.rows.get_mut(place), self.absences.get_mut(place)) {
+            (Some(known), Some(absences)) => (*known, *absences) = (*row, 0),
+            _ => {
+                self.rows.push(*row);
+                self.absences.push(0);
             }
         }
-        self.rows = listed;
+    }
+
+    /// Ends a listing. Keeps, as they were, the sockets that it missed: those neither
+    /// listed nor ended. When rows of ended sockets were lost (`ended_untold` has
+    /// grown) none is kept: it may have ended.
+    pub(super) fn complete(&mut self, ended: &IdSet<Identity>, ended_untold: u64) {
+        let is_sure = ended_untold == self.ended_untold;
+        self.ended_untold = ended_untold;
+        self.remove_if(|row, absences| {
+            absences > 0 && (!is_sure || absences >= ABSENCES || ended.contains(&Identity::of(row)))
+        });
     }
 
     /// Removes sockets that have ended.
     pub(super) fn forget(&mut self, ended: &IdSet<Identity>) {
         if !ended.is_empty() {
-            self.rows.retain(|row| !ended.contains(&Identity::of(row)));
+            self.remove_if(|row, _| ended.contains(&Identity::of(row)));
+        }
+    }
+
+    fn remove_if(&mut self, is_over: impl Fn(&SocketRow, u8) -> bool) {
+        for place in (0..self.rows.len()).rev() {
+            let (Some(row), Some(&absences)) = (self.rows.get(place), self.absences.get(place))
+            else {
+                continue;
+            };
+            if is_over(row, absences) {
+                self.places.remove(&Identity::of(row));
+                self.rows.swap_remove(place);
+                self.absences.swap_remove(place);
+                if let Some(moved) = self.rows.get(place) {
+                    self.places.insert(Identity::of(moved), place);
+                }
+            }
         }
     }
 }
@@ -108,10 +125,13 @@ mod tests {
     }
 
     fn listed(listing: &mut Listing, open: &[u64], ended: &[u64], untold: u64) -> Vec<u64> {
-        let open = open.iter().copied().map(row).collect();
+        listing.begin();
+        for &cookie in open {
+            listing.take(&row(cookie));
+        }
         let ended = ended.iter().map(|&cookie| Identity::of(&row(cookie)));
         let ended = ended.collect();
-        listing.complete(open, &ended, untold);
+        listing.complete(&ended, untold);
         listing.forget(&ended);
         let rows = listing.rows().iter();
         let mut cookies: Vec<u64> = rows.map(|row| row.header.cookie).collect();
@@ -144,6 +164,26 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_found_again_after_others_have_gone() {
+        let mut listing = Listing::default();
+        assert_eq!(listed(&mut listing, &[1, 2, 3, 4], &[], 0), [1, 2, 3, 4]);
+        assert_eq!(listed(&mut listing, &[2, 3, 4], &[1, 3], 0), [2, 4]);
+        let mut changed = row(4);
+        changed.record.tx_bytes = 5;
+        listing.begin();
+        listing.take(&changed);
+        listing.take(&row(2));
+        listing.complete(&IdSet::default(), 0);
+        let mut figures: Vec<(u64, u64)> = listing
+            .rows()
+            .iter()
+            .map(|row| (row.header.cookie, row.record.tx_bytes))
+            .collect();
+        figures.sort_unstable();
+        assert_eq!(figures, [(2, 0), (4, 5)]);
+    }
+
+    #[test]
     fn accepted_multipath_sockets_share_a_cookie_and_are_two() {
         let mptcp = |port| {
             let mut row = row(7);
@@ -152,7 +192,8 @@ mod tests {
             row
         };
         let mut listing = Listing::default();
-        listing.complete(vec![mptcp(1), mptcp(2)], &IdSet::default(), 0);
+        listing.take(&mptcp(1));
+        listing.take(&mptcp(2));
         assert_eq!(listing.rows().len(), 2);
     }
 }

@@ -57,8 +57,6 @@ pub(crate) struct Ebpf {
     loaded: Loaded,
     /// Log lines of the kernel programs, for the `log` crate.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
-    /// How many sockets the last list had.
-    listed: usize,
     accounts: Accounts,
     listing: Listing,
     cgroups: CgroupPaths,
@@ -94,7 +92,6 @@ impl Ebpf {
         Ok(Self {
             loaded,
             log,
-            listed: 0,
             accounts: Accounts::default(),
             listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
@@ -105,24 +102,22 @@ impl Ebpf {
         })
     }
 
-    fn open_sockets(&mut self) -> Result<Vec<SocketRow>> {
-        let room = self.listed + self.listed / 8;
-        let mut rows: Vec<SocketRow> = Vec::with_capacity(room);
+    /// One pass over all sockets.
+    fn list(&mut self) -> Result<()> {
         let mut open = ring(&self.loaded, "OPEN")?;
         // What a pass that failed has left.
         while open.next().is_some() {}
+        let listing = &mut self.listing;
         self.loaded
             .sockets
             .run(|| {
                 while let Some(item) = open.next() {
                     if let Ok((row, _)) = SocketRow::ref_from_prefix(&item) {
-                        rows.push(*row);
+                        listing.take(row);
                     }
                 }
             })
-            .map_err(|error| Error::io("the list of sockets", error))?;
-        self.listed = rows.len();
-        Ok(rows)
+            .map_err(|error| Error::io("the list of sockets", error))
     }
 
     fn closed_sockets(&self) -> Result<(Vec<SocketRow>, u64)> {
@@ -168,28 +163,28 @@ impl Ebpf {
 
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
     /// there are new ones.
-    fn list_with_owners(&mut self) -> Result<Vec<SocketRow>> {
-        let mut rows = self.open_sockets()?;
-        if self.records == 0 {
-            // There is no listing before the first to make up for what it missed.
-            rows.extend(self.open_sockets()?);
-        }
+    fn list_with_owners(&mut self) -> Result<()> {
         let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
                 .collect()
         };
-        let now = ownerless(&rows);
+        self.listing.begin();
+        self.list()?;
+        if self.records == 0 {
+            // There is no listing before the first to make up for what it missed.
+            self.list()?;
+        }
+        let now = ownerless(self.listing.rows());
         if now.is_subset(&self.ownerless) {
             self.ownerless = now;
-            return Ok(rows);
+            return Ok(());
         }
-        drop(rows);
         self.loaded.find_owners()?;
-        let rows = self.open_sockets()?;
-        self.ownerless = ownerless(&rows);
-        Ok(rows)
+        self.list()?;
+        self.ownerless = ownerless(self.listing.rows());
+        Ok(())
     }
 }
 
@@ -221,15 +216,14 @@ impl Measure for Ebpf {
             let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
             syscall::read_map(map.fd().as_fd()).map_err(failed)?
         };
-        let open = self.list_with_owners()?;
+        self.list_with_owners()?;
         let (closed, unreadable) = self.closed_sockets()?;
         self.unreadable += unreadable;
         self.records = records.len();
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
         let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
-        self.listing
-            .complete(open, &ended, count(counters::CLOSED_ROWS));
+        self.listing.complete(&ended, count(counters::CLOSED_ROWS));
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
