@@ -10,6 +10,10 @@
 //! A TCP socket goes on after its last `close(2)` until its peer has everything,
 //! so its end is `tcp_destroy_sock`; any other socket's is `sock_release`.
 //! Writes `SOCKETS`, `PROCESSES`, `CLOSED`, `COUNTERS`.
+//!
+//! Cost of a run, less an empty program's (`cargo xtask bench programs`):
+//! `sock_create` 640 ns, `sock_release` 161 ns, `inet_sock_set_state` 83 ns,
+//! `tcp_destroy_sock` 237 ns.
 
 use aya_ebpf::{
     EbpfContext as _,

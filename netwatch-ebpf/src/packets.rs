@@ -9,6 +9,9 @@
 //! Not seen: packets of no full socket (to a closed port, to a socket in
 //! TIME-WAIT), forwarded ones, and the extra headers of IP fragments.
 //! Writes `SOCKETS`, `COUNTERS`.
+//!
+//! Cost of a run, less an empty program's (`cargo xtask bench programs`): ingress
+//! 29 ns, egress 24 ns.
 
 use aya_ebpf::{
     EbpfContext as _, bindings::__sk_buff, helpers::bpf_sk_fullsock, macros::cgroup_skb,

@@ -11,6 +11,10 @@
 //! `tcp_rcv_space_adjust`: every way of reading the stream passes there with the
 //! socket locked (also splice and `TCP_ZEROCOPY_RECEIVE`, which make no receive
 //! call), and a peek does not move it. Writes `SOCKETS`, `PROCESSES`, `COUNTERS`.
+//!
+//! Cost of a run, less an empty program's (`cargo xtask bench programs`):
+//! `sock_send_length` 40 ns, `sock_recv_length` 19 ns (half of them TCP),
+//! `tcp_rcv_space_adjust` 25 ns.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use netwatch_common::{

@@ -7,6 +7,9 @@
 //! | tp_btf `sched_process_exit` | `(struct task_struct *p, …)` | 2.6 |
 //!
 //! Writes `PROCESSES`, and only records that are there.
+//!
+//! Cost of a run, less an empty program's (`cargo xtask bench programs`):
+//! `task_rename` 455 ns, `sched_process_exit` 148 ns.
 
 use core::ffi::c_void;
 
