@@ -17,6 +17,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
+    helpers::bpf_get_socket_cookie,
     macros::{btf_tracepoint, cgroup_sock},
     programs::{BtfTracePointContext, SockContext},
 };
@@ -26,6 +27,7 @@ use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_O
 use crate::{
     kernel::{IPPROTO_TCP, Sock, Task},
     processes, records,
+    store::{self, in_table},
 };
 
 const ALLOW: i32 = 1;
@@ -41,14 +43,18 @@ const TCP_LISTEN: i32 = 10;
 /// A process makes a socket: it owns it.
 #[cgroup_sock(sock_create)]
 pub fn sock_create(ctx: SockContext) -> i32 {
+    let sk = ctx.as_ptr();
     // SAFETY: the program's context is the socket.
-    if let Some(record) = unsafe { records::find_or_make(ctx.as_ptr()) } {
-        let leader = Task::current().leader();
+    if let Some(record) = unsafe { store::find_or_make::<false>(sk) } {
+        let leader = Task::<false>::current().leader();
         let key = leader.key();
-        // SAFETY: a map value, checked for null.
+        // SAFETY: a map value, checked for null; the helper takes the context.
         unsafe {
-            records::claim(record, &key, leader);
+            records::claim::<false, false>(sk, record, &key, leader);
             records::stamp(record);
+            if in_table() && !store::has_cookie(record) {
+                bpf_get_socket_cookie(sk);
+            }
         }
         processes::current(&key, leader);
         trace!(&ctx, "process {} made a socket", key.tgid);
@@ -64,8 +70,10 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     if sk.protocol() != IPPROTO_TCP {
         // SAFETY: the program's context is the socket; the record is checked for null.
         unsafe {
-            if let Some(record) = records::find(ctx.as_ptr()) {
-                records::close(records::header(sk, ctx.as_ptr()), record);
+            if let Some(record) = store::find::<false>(ctx.as_ptr()) {
+                let header = records::header::<false, true>(sk, ctx.as_ptr(), record);
+                records::close(header, record);
+                store::remove_at_end(ctx.as_ptr());
             }
         }
     }
@@ -81,7 +89,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (_, TCP_CLOSE) => {
             // SAFETY: a tracepoint's socket argument; the record is checked for null.
             unsafe {
-                if let Some(record) = records::find(sk.0) {
+                if let Some(record) = store::find::<false>(sk.0) {
                     records::keep_addresses(record, sk);
                 }
             }
@@ -94,7 +102,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     };
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
-        if let Some(record) = records::find_or_make(sk.0) {
+        if let Some(record) = store::find_or_make::<false>(sk.0) {
             records::stamp(record);
             let mut flags = (*record).flags & !DIRECTIONS | direction;
             if new == TCP_ESTABLISHED
@@ -115,8 +123,8 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: Sock<false> = Sock(ctx.arg(0));
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
-        if let Some(record) = records::find(sk.0) {
-            let mut header = records::header(sk, sk.0);
+        if let Some(record) = store::find::<false>(sk.0) {
+            let mut header = records::header::<false, false>(sk, sk.0, record);
             records::add_tcp(&mut header, sk);
             debug!(
                 &ctx,
@@ -127,6 +135,7 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
                 (*record).rx_bytes
             );
             records::close(header, record);
+            store::remove_at_end(sk.0);
         }
     }
     0

@@ -28,6 +28,7 @@ mod packets;
 mod payload;
 mod processes;
 mod records;
+mod store;
 mod tasks;
 
 #[panic_handler]

@@ -16,6 +16,8 @@
 //! `sock_send_length` 40 ns, `sock_recv_length` 19 ns (half of them TCP),
 //! `tcp_rcv_space_adjust` 25 ns.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use netwatch_common::{
     counters,
@@ -27,6 +29,7 @@ use crate::{
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
+    store::{self, in_table},
 };
 
 /// 1 when `cgroup/sock_release` will see the end of sockets that are not TCP. The
@@ -44,7 +47,8 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let sk: Sock<false> = Sock(ctx.arg(0));
     let ret: i32 = ctx.arg(1);
     if ret > 0 && sk.is_inet() {
-        add(sk, ret as u64, 0);
+        // SAFETY: a tracepoint's socket argument.
+        unsafe { add::<false, false>(sk, ret as u64, 0) };
     }
     0
 }
@@ -61,22 +65,38 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     if sk.protocol() == IPPROTO_TCP
         && let Some(tcp) = sk.tcp()
         && !sk.has_other_reader(tcp)
+        // Where the table is full, only the call's own result tells.
+        // SAFETY: a tracepoint's socket argument.
+        && (!in_table() || unsafe { store::find_or_make::<false>(sk.0) }.is_some())
     {
         return 0;
     }
-    add(sk, 0, ret as u64);
+    // SAFETY: a tracepoint's socket argument.
+    unsafe { add::<false, false>(sk, 0, ret as u64) };
     0
 }
 
 /// Bytes were read from a TCP stream; the socket is locked.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    let sk: Sock<false> = Sock(ctx.arg(0));
-    let Some(tcp) = sk.tcp() else { return 0 };
+    read_stream::<false>(Sock(ctx.arg(0)));
+    0
+}
+
+/// The same where the kernel has neither socket storage nor typed tasks for it.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub fn tcp_rcv_space_adjust_table(ctx: BtfTracePointContext) -> i32 {
+    read_stream::<true>(Sock(ctx.arg(0)));
+    0
+}
+
+#[inline(always)]
+fn read_stream<const TABLE: bool>(sk: Sock<false>) {
+    let Some(tcp) = sk.tcp() else { return };
     // SAFETY: a tracepoint's socket argument.
-    let Some(record) = (unsafe { records::find_or_make(sk.0) }) else {
+    let Some(record) = (unsafe { store::find_or_make::<TABLE>(sk.0) }) else {
         count(counters::UNTRACKED_CALLS, 1);
-        return 0;
+        return;
     };
     let now = tcp.copied_seq();
     // SAFETY: a map value, checked for null; the socket's lock orders all writers
@@ -97,34 +117,48 @@ pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     };
     if read != 0 && !sk.has_other_reader(tcp) {
         // SAFETY: a map value, checked for null.
-        unsafe { credit(record, 0, read, true) };
+        unsafe { credit::<TABLE>(sk.0, record, 0, read, true) };
     }
-    0
 }
 
+/// Gives what a call moved to the running process.
+///
+/// # Safety
+///
+/// As for [`store::find`].
 #[inline(always)]
-fn add(sk: Sock<false>, tx: u64, rx: u64) {
-    // SAFETY: a tracepoint's socket argument.
-    if let Some(record) = unsafe { records::find_or_make(sk.0) } {
+pub unsafe fn add<const TABLE: bool, const PROBE: bool>(sk: Sock<PROBE>, tx: u64, rx: u64) {
+    // SAFETY: the caller's promise.
+    if let Some(record) = unsafe { store::find_or_make::<TABLE>(sk.0) } {
         // SAFETY: a static, volatile because the loader changes it; a map value,
         // checked for null.
         unsafe {
             let end_is_seen = core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0
                 || sk.protocol() == IPPROTO_TCP;
-            credit(record, tx, rx, end_is_seen);
+            credit::<TABLE>(sk.0, record, tx, rx, end_is_seen);
         }
     } else {
         count(counters::UNTRACKED_CALLS, 1);
-        let leader = Task::current().leader();
+        let leader = Task::<TABLE>::current().leader();
         processes::add_payload(processes::current(&leader.key(), leader), tx, rx);
     }
 }
 
 /// Gives bytes to the running process: in the socket's record when it is the
 /// owner and the record's end will be seen, else in the process's own total.
+///
+/// # Safety
+///
+/// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool) {
-    let leader = Task::current().leader();
+pub unsafe fn credit<const TABLE: bool>(
+    sk: *mut c_void,
+    record: *mut SocketRecord,
+    tx: u64,
+    rx: u64,
+    end_is_seen: bool,
+) {
+    let leader = Task::<TABLE>::current().leader();
     // SAFETY: the caller's promise.
     unsafe {
         let owner = &raw const (*record).owner;
@@ -133,7 +167,7 @@ unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool)
             return;
         }
         let key = leader.key();
-        if records::claim(record, &key, leader) {
+        if records::claim::<TABLE, TABLE>(sk, record, &key, leader) {
             records::stamp(record);
             processes::current(&key, leader);
         }

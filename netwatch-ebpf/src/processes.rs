@@ -40,7 +40,10 @@ pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut P
 
 /// The record of the running process, made if it has none.
 #[inline(always)]
-pub fn current(key: &ProcessKey, leader: Task) -> Option<*mut ProcessRecord> {
+pub fn current<const PROBE: bool>(
+    key: &ProcessKey,
+    leader: Task<PROBE>,
+) -> Option<*mut ProcessRecord> {
     // SAFETY: always allowed in process context.
     let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     entry(key, &leader.comm(), cgroup_id)

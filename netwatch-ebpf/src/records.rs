@@ -1,86 +1,54 @@
-//! The record in each socket: who owns the socket, what it moved, and its end.
+//! The record of each socket: who owns the socket, what it moved, and its end.
 
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
 };
 use netwatch_common::{
     counters,
     process::ProcessKey,
-    socket::{FLAG_ENDED, LOOPBACK, NETWORK, SocketHeader, SocketRecord, SocketRow, Wire},
+    socket::{
+        COOKIE_OWN, FLAG_ENDED, LOOPBACK, NETWORK, SocketHeader, SocketRecord, SocketRow, Wire,
+    },
 };
 
 use crate::{
     atomic,
     kernel::{AF_INET6, Sock, Task},
-    maps::{CLOSED, SOCKETS, count},
+    maps::{CLOSED, count},
     processes,
+    store::{self, in_table},
 };
-
-/// The record of a socket, or `None` when it has none.
-///
-/// # Safety
-///
-/// `sk` is a socket pointer that the program type may pass to `bpf_sk_storage_get`.
-#[inline(always)]
-pub unsafe fn find(sk: *mut c_void) -> Option<*mut SocketRecord> {
-    // SAFETY: the caller's promise.
-    unsafe { get(sk, 0) }
-}
-
-/// The record of a socket, made if it has none. `None` when the kernel refuses:
-/// no memory, or the socket's option memory is used up.
-///
-/// # Safety
-///
-/// As for [`find`].
-#[inline(always)]
-pub unsafe fn find_or_make(sk: *mut c_void) -> Option<*mut SocketRecord> {
-    // SAFETY: the caller's promise.
-    unsafe { get(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) }
-}
-
-#[inline(always)]
-unsafe fn get(sk: *mut c_void, flags: u64) -> Option<*mut SocketRecord> {
-    // SAFETY: the caller's promise; a null initial value means all zero.
-    let record = unsafe {
-        bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
-            sk,
-            ptr::null_mut(),
-            flags,
-        )
-    };
-    (!record.is_null()).then_some(record.cast())
-}
 
 /// Makes the process whose leader is given the owner, unless there is one.
 ///
 /// # Safety
 ///
-/// `record` is a value of `SOCKETS`, checked for null.
+/// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn claim(record: *mut SocketRecord, key: &ProcessKey, leader: Task) -> bool {
-    // SAFETY: the caller's promise. Only the one that wins the claim writes the rest.
+pub unsafe fn claim<const TABLE: bool, const PROBE: bool>(
+    sk: *mut c_void,
+    record: *mut SocketRecord,
+    key: &ProcessKey,
+    leader: Task<PROBE>,
+) -> bool {
+    // SAFETY: the caller's promise. Only the one that wins the claim writes the name.
     unsafe {
-        if (*record).owner.start_ns != 0
-            || !atomic::claim(&raw mut (*record).owner.start_ns, key.start_ns)
-        {
-            return false;
+        let is_owner = store::claim::<TABLE>(sk, record, key);
+        if is_owner {
+            (*record).comm = leader.comm();
         }
-        (*record).owner.tgid = key.tgid;
-        (*record).comm = leader.comm();
+        is_owner
     }
-    true
 }
 
 /// Notes when the socket was first seen, once.
 ///
 /// # Safety
 ///
-/// As for [`claim`].
+/// `record` is a record, checked for null.
 #[inline(always)]
 pub unsafe fn stamp(record: *mut SocketRecord) {
     // SAFETY: the caller's promise.
@@ -105,7 +73,7 @@ fn addresses<const PROBE: bool>(sk: Sock<PROBE>) -> ([u64; 2], [u64; 2]) {
 ///
 /// # Safety
 ///
-/// As for [`claim`].
+/// `record` is a record, checked for null.
 #[inline(always)]
 pub unsafe fn keep_addresses(record: *mut SocketRecord, sk: Sock<false>) {
     let (local, remote) = addresses(sk);
@@ -117,14 +85,52 @@ pub unsafe fn keep_addresses(record: *mut SocketRecord, sk: Sock<false>) {
     }
 }
 
-/// What a socket is, for its row.
+/// The number that identifies a socket for as long as it is there.
+///
+/// # Safety
+///
+/// As for [`header`].
 #[inline(always)]
-pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> SocketHeader {
+unsafe fn cookie<const TABLE: bool, const PROBE: bool>(
+    sk: Sock<PROBE>,
+    cookie_of: *mut c_void,
+    record: *mut SocketRecord,
+) -> u64 {
+    const IS_OWN: u64 = 1 << 63;
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Tracing programs have the call since Linux 5.12, kprobes never.
+        if !TABLE && !in_table() {
+            return bpf_get_socket_cookie(cookie_of);
+        }
+        let cookie = sk.cookie();
+        if (*record).cookie != COOKIE_OWN && cookie != 0 {
+            return cookie;
+        }
+        (*record).cookie = COOKIE_OWN;
+        stamp(record);
+        // No two sockets are at one address at one time.
+        IS_OWN | (sk.0 as u64).rotate_left(24) ^ (*record).seen_ns
+    }
+}
+
+/// What a socket is, for its row.
+///
+/// # Safety
+///
+/// `record` is a record of `sk`, checked for null, and `cookie_of` what the program type
+/// may pass to `bpf_get_socket_cookie` for it; anything where `TABLE`.
+#[inline(always)]
+pub unsafe fn header<const TABLE: bool, const PROBE: bool>(
+    sk: Sock<PROBE>,
+    cookie_of: *mut c_void,
+    record: *mut SocketRecord,
+) -> SocketHeader {
     let (local, remote) = addresses(sk);
     let (netns_inode, netns_cookie) = sk.netns();
     SocketHeader {
-        // SAFETY: the program's own socket pointer, of the type its helper takes.
-        cookie: unsafe { bpf_get_socket_cookie(cookie_of) },
+        // SAFETY: the caller's promise.
+        cookie: unsafe { cookie::<TABLE, PROBE>(sk, cookie_of, record) },
         netns_cookie,
         cgroup_id: sk.cgroup_id(),
         local,
@@ -149,7 +155,7 @@ pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> Soc
 
 /// Adds what TCP knows of itself.
 #[inline(always)]
-pub fn add_tcp(header: &mut SocketHeader, sk: Sock<false>) {
+pub fn add_tcp<const PROBE: bool>(header: &mut SocketHeader, sk: Sock<PROBE>) {
     if let Some(tcp) = sk.tcp() {
         header.local_port = u16::from_be(tcp.local_port_be());
         header.srtt_8us = tcp.srtt_8us();
@@ -163,8 +169,7 @@ pub fn add_tcp(header: &mut SocketHeader, sk: Sock<false>) {
 ///
 /// # Safety
 ///
-/// `place` is the space reserved for a row, `record` a value of `SOCKETS`, checked
-/// for null.
+/// `place` is the space reserved for a row, `record` a record, checked for null.
 #[inline(always)]
 pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *const SocketRecord) {
     const WORDS: usize = size_of::<SocketRecord>() / 8;
@@ -181,16 +186,19 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
     }
 }
 
-/// Ends a socket: its bytes go to its owner's total, its row into `CLOSED`.
+/// Ends a socket, once: its bytes go to its owner's total, its row into `CLOSED`.
 ///
 /// # Safety
 ///
-/// As for [`claim`].
+/// `record` is a record, checked for null.
 #[inline(always)]
 pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.
     let owner = unsafe {
+        if (*record).flags & FLAG_ENDED != 0 {
+            return;
+        }
         ptr::write_volatile(&raw mut (*record).flags, (*record).flags | FLAG_ENDED);
         if header.remote_port_be == 0 && (*record).last_remote_port_be != 0 {
             header.local = (*record).last_local;
