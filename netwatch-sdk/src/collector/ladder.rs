@@ -1,6 +1,6 @@
 //! The choice of a backend: the best that starts, and the next when it fails.
 
-use super::{Backend, Builder, Refusal};
+use super::{Backend, Builder, Hook, Refusal};
 use crate::{
     Error, ErrorKind, Result,
     backend::{
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Ladder {
     sizes: MapSizes,
+    /// The hooks that have not been tried yet, best first.
+    hooks: Vec<Hook>,
     forced: bool,
     left: Vec<(&'static str, Backend)>,
     current: &'static str,
@@ -24,11 +26,20 @@ pub(super) struct Ladder {
 
 impl Ladder {
     pub(super) fn new(settings: &Builder) -> Self {
-        let forced = settings.backend != Backend::Auto;
-        let is_wanted = |backend| !forced || backend == settings.backend;
+        let wanted = if settings.hook.is_some() {
+            Backend::Ebpf
+        } else {
+            settings.backend
+        };
+        let forced = wanted != Backend::Auto;
+        let is_wanted = |backend| !forced || backend == wanted;
         let all = Backend::ALL.iter().rev();
+        let hooks = Hook::ALL.iter().map(|(_, hook)| *hook);
         Self {
             sizes: settings.sizes,
+            hooks: hooks
+                .filter(|hook| settings.hook.is_none_or(|wanted| *hook == wanted))
+                .collect(),
             forced,
             left: all
                 .filter(|(_, backend)| is_wanted(*backend))
@@ -99,7 +110,7 @@ impl Ladder {
 
     fn open(&self, backend: Backend) -> Result<Box<dyn Measure>> {
         match backend {
-            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes)?)),
+            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes, &self.hooks)?)),
             Backend::SockDiag => userspace::sock_diag(),
             Backend::Ss => userspace::ss(),
             Backend::Nettop => userspace::nettop(),

@@ -17,6 +17,7 @@
 
 mod builder;
 mod health;
+mod hook;
 mod host;
 mod host_parts;
 mod ladder;
@@ -35,6 +36,7 @@ use std::{
 
 pub use self::{
     builder::{Backend, Builder},
+    hook::Hook,
     host::{Check, Host},
     pace::Pace,
     reader::Reader,

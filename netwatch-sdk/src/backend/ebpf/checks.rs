@@ -43,7 +43,7 @@ pub(crate) fn checks() -> Vec<Check> {
     for rung in RUNGS {
         let names: Vec<&str> = rung.programs.iter().map(|program| program.name).collect();
         checks.push(Check::new(
-            format!("hook {}", rung.name),
+            format!("hook {}", rung.hook.name()),
             load::try_rung(rung)
                 .map(|()| names.join(", "))
                 .map_err(|error| chain(&error)),

@@ -14,10 +14,10 @@ use super::{
     capabilities, cgroup,
     object::OBJECT,
     offsets,
-    programs::{CGROUP, Hook, LIFECYCLE, Program, RUNGS, Rung},
+    programs::{self, CGROUP, LIFECYCLE, Place, Program, Rung},
     syscall::IteratorLink,
 };
-use crate::{Error, ErrorKind, Result, error::chain};
+use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
 
 /// Sizes of the maps.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +50,8 @@ pub(super) struct Loaded {
     owners: IteratorLink,
 }
 
-/// Loads and attaches everything.
-pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
+/// Loads and attaches everything, with the first of the hooks that works.
+pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
     let offsets = offsets::read()?;
     let btf = read_btf()?;
     let root = cgroup::root().map_err(|error| chain(&error));
@@ -90,14 +90,14 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
 
     let mut refused = Vec::new();
     let mut rung = None;
-    for candidate in RUNGS {
+    for candidate in programs::rungs(hooks) {
         match attach_all(&mut ebpf, candidate.programs, &btf, None) {
             Ok(()) => {
                 rung = Some(candidate);
                 break;
             }
             Err(error) => {
-                refused.push((candidate.name, chain(&error)));
+                refused.push((candidate.hook.name(), chain(&error)));
                 if error.kind() == ErrorKind::Permission {
                     return Err(error);
                 }
@@ -199,8 +199,9 @@ fn attach_all(
     cgroup: Option<&File>,
 ) -> Result<()> {
     for program in programs {
-        attach(ebpf, program, btf, cgroup)
-            .map_err(|error| refusal(&format!("{} ({:?})", program.name, program.hook), &*error))?;
+        attach(ebpf, program, btf, cgroup).map_err(|error| {
+            refusal(&format!("{} ({:?})", program.name, program.place), &*error)
+        })?;
     }
     Ok(())
 }
@@ -212,18 +213,18 @@ fn attach(
     cgroup: Option<&File>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let no_cgroup = "no cgroup v2";
-    match program.hook {
-        Hook::TpBtf(tracepoint) => {
+    match program.place {
+        Place::TpBtf(tracepoint) => {
             let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
             found.load(tracepoint, btf)?;
             found.attach()?;
         }
-        Hook::CgroupSkb(kind) => {
+        Place::CgroupSkb(kind) => {
             let found = find_mut::<CgroupSkb>(ebpf, program.name)?;
             found.load()?;
             found.attach(cgroup.ok_or(no_cgroup)?, kind, CgroupAttachMode::Single)?;
         }
-        Hook::CgroupSock => {
+        Place::CgroupSock => {
             let found = find_mut::<CgroupSock>(ebpf, program.name)?;
             found.load()?;
             found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;

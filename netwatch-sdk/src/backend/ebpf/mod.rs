@@ -48,7 +48,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    collector::{MapPressure, Packets, Refusal, Status},
+    collector::{Hook, MapPressure, Packets, Refusal, Status},
     reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
 };
 
@@ -70,19 +70,20 @@ pub(crate) struct Ebpf {
 impl fmt::Debug for Ebpf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ebpf")
-            .field("hook", &self.loaded.rung.name)
+            .field("hook", &self.loaded.rung.hook.name())
             .finish_non_exhaustive()
     }
 }
 
 impl Ebpf {
-    /// Loads and attaches the programs on this thread. About 60 ms.
+    /// Loads and attaches the programs on this thread, with the first of the hooks that
+    /// works. About 60 ms.
     ///
     /// # Errors
     ///
     /// Names the missing capability, kernel feature or mount.
-    pub(crate) fn start(sizes: MapSizes) -> Result<Self> {
-        let mut loaded = load::load(sizes)?;
+    pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Self> {
+        let mut loaded = load::load(sizes, hooks)?;
         // Without the log the figures are as good.
         let log = EbpfLogger::init(&mut loaded.ebpf)
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
@@ -300,7 +301,7 @@ impl Measure for Ebpf {
             why: why.clone(),
         });
         Status {
-            hook: Some(self.loaded.rung.name),
+            hook: Some(self.loaded.rung.hook.name()),
             refused: refused.collect(),
             packets: match &self.loaded.cgroup {
                 Ok(path) => Packets::Counted(path.display().to_string()),
