@@ -17,9 +17,7 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
-use netwatch_common::socket::{
-    FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, FLAG_WRITTEN, SocketRecord,
-};
+use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, FLAG_WRITTEN, SocketRecord};
 
 use crate::{
     kernel::{Sock, Task, socket_of, socket_of_file},

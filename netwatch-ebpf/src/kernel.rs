@@ -278,24 +278,6 @@ impl<const PROBE: bool> Tcp<PROBE> {
         self.field(offset!(tcp_write_seq))
     }
 
-    /// Bytes that were written since the stream began, and 1 for the SYN where this side
-    /// sent it. Not once a FIN is written.
-    #[inline(always)]
-    pub fn written(self) -> u64 {
-        let unacknowledged = self
-            .write_seq()
-            .wrapping_sub(self.field::<u32>(offset!(tcp_snd_una)));
-        self.field::<u64>(offset!(tcp_bytes_acked))
-            .wrapping_add(u64::from(unacknowledged))
-    }
-
-    /// `true` while sequence numbers are being set by hand (`TCP_REPAIR`).
-    #[inline(always)]
-    pub fn is_repaired(self) -> bool {
-        let bit = offset!(tcp_repair_bit);
-        bit != ABSENT && self.field::<u8>(bit / 8) & (1 << (bit % 8)) != 0
-    }
-
     #[inline(always)]
     pub fn srtt_8us(self) -> u32 {
         self.field(offset!(tcp_srtt))

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `cgroup/sock_create` | `(struct bpf_sock *)`, in `socket(2)` | 4.10 |
 //! | `cgroup/sock_release` | `(struct bpf_sock *)`, at the last `close(2)` | 5.9 |
+//! | `sockops` | `(struct bpf_sock_ops *)` | 4.13 |
 //! | tp_btf `inet_sock_set_state` | `(const struct sock *sk, int oldstate, int newstate)` | 4.16 |
 //! | tp_btf `tcp_destroy_sock` | `(struct sock *sk)` | 4.16 |
 //!
@@ -18,8 +19,8 @@
 use aya_ebpf::{
     EbpfContext as _,
     helpers::bpf_get_socket_cookie,
-    macros::{btf_tracepoint, cgroup_sock},
-    programs::{BtfTracePointContext, SockContext},
+    macros::{btf_tracepoint, cgroup_sock, sock_ops},
+    programs::{BtfTracePointContext, SockContext, SockOpsContext},
 };
 use aya_log_ebpf::{debug, trace};
 use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
@@ -60,6 +61,18 @@ pub fn sock_create(ctx: SockContext) -> i32 {
         trace!(&ctx, "process {} made a socket", key.tgid);
     }
     ALLOW
+}
+
+/// Passive TCP is established: the kernel gives the socket its cookie, before it is first
+/// listed. Only where records are in a table: the programs of the others ask for it.
+#[sock_ops]
+pub fn sock_accept(ctx: SockOpsContext) -> u32 {
+    const PASSIVE_ESTABLISHED: u32 = 5;
+    if ctx.op() == PASSIVE_ESTABLISHED {
+        // SAFETY: the program's context.
+        unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    }
+    1
 }
 
 /// The last file of a socket is closed.

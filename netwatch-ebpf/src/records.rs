@@ -110,7 +110,7 @@ unsafe fn cookie<const TABLE: bool, const PROBE: bool>(
         (*record).cookie = COOKIE_OWN;
         stamp(record);
         // No two sockets are at one address at one time.
-        IS_OWN | (sk.0 as u64).rotate_left(24) ^ (*record).seen_ns
+        IS_OWN | store::address(sk.0).rotate_left(24) ^ (*record).seen_ns
     }
 }
 

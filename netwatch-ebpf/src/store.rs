@@ -86,6 +86,10 @@ pub unsafe fn find<const TABLE: bool>(sk: *mut c_void) -> Option<*mut SocketReco
 /// # Safety
 ///
 /// As for [`find`].
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a value would be copied to the stack"
+)]
 #[inline(always)]
 pub unsafe fn find_or_make<const TABLE: bool>(sk: *mut c_void) -> Option<*mut SocketRecord> {
     if TABLE || in_table() {
@@ -191,7 +195,7 @@ unsafe fn in_socket(sk: *mut c_void, flags: u64) -> Option<*mut SocketRecord> {
 /// The address as a number. Added up in memory, where the verifier forgets that it was a
 /// pointer: it allows no pointer in a key.
 #[inline(always)]
-fn address(sk: *mut c_void) -> u64 {
+pub fn address(sk: *mut c_void) -> u64 {
     let mut address = 0u64;
     // SAFETY: a number on the stack.
     unsafe {

@@ -5,16 +5,18 @@ use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, ProgramError},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, ProgramError, SockOps,
+    },
 };
-use netwatch_common::counters;
+use netwatch_common::{counters, offsets::Offsets};
 use zerocopy::IntoBytes as _;
 
 use super::{
     capabilities, cgroup,
     object::OBJECT,
     offsets,
-    programs::{self, CGROUP, LIFECYCLE, Place, Program, Rung},
+    programs::{self, CGROUP, CGROUP_TABLE, LIFECYCLE, Place, Program, Rung, Store},
     syscall::IteratorLink,
 };
 use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
@@ -24,6 +26,10 @@ use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
 pub(crate) struct MapSizes {
     /// Processes with a record at the same time.
     pub(crate) processes: u32,
+    /// Sockets with a record at the same time, where records are in a table.
+    pub(crate) sockets: u32,
+    /// Keep records in a table also where the kernel has socket storage.
+    pub(crate) in_table: bool,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
 }
@@ -32,6 +38,8 @@ impl Default for MapSizes {
     fn default() -> Self {
         Self {
             processes: 16_384,
+            sockets: 65_536,
+            in_table: false,
             closed_bytes: 4 << 20,
         }
     }
@@ -42,6 +50,7 @@ impl Default for MapSizes {
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) rung: &'static Rung,
+    pub(super) store: Store,
     /// Why better rungs than `rung` do not run.
     pub(super) refused: Vec<(&'static str, String)>,
     /// Where packets are counted, or why they are not.
@@ -50,115 +59,129 @@ pub(super) struct Loaded {
     owners: IteratorLink,
 }
 
+/// What the programs need to know of this host.
+struct Host {
+    offsets: Offsets,
+    btf: aya::Btf,
+    /// The cgroup v2 root, or why there is none.
+    cgroup: Result<(PathBuf, File), String>,
+}
+
 /// Loads and attaches everything, with the first of the hooks that works.
 pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
-    let offsets = offsets::read()?;
-    let btf = read_btf()?;
-    let root = cgroup::root().map_err(|error| chain(&error));
-    let (root, mut why_not) = match root.and_then(|path| {
-        let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok((path, file))
-    }) {
-        Ok(found) => (Some(found), String::new()),
-        Err(reason) => (None, reason),
-    };
-    // What is below the level is not even in the loaded programs.
-    let log_level = log::max_level() as u8;
-    let open = |release_seen: u32| {
-        EbpfLoader::new()
-            .btf(Some(&btf))
-            .override_global("OFFSETS", offsets.as_bytes(), true)
-            .override_global("RELEASE_SEEN", &release_seen, true)
-            .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("PROCESSES", sizes.processes)
-            .map_max_entries("CLOSED", sizes.closed_bytes)
-            .load(OBJECT)
-            .map_err(|error| refusal("the kernel refuses the maps", &error))
-    };
-    let mut ebpf = open(u32::from(root.is_some()))?;
-    let mut path = None;
-    if let Some((cgroup_path, file)) = root {
-        match attach_all(&mut ebpf, CGROUP, &btf, Some(&file)) {
-            Ok(()) => path = Some(cgroup_path),
-            Err(error) => {
-                why_not = chain(&error);
-                ebpf = open(0)?;
-            }
-        }
-    }
-    let cgroup = path.ok_or(why_not);
-
+    let host = Host::read()?;
     let mut refused = Vec::new();
-    let mut rung = None;
-    for candidate in programs::rungs(hooks) {
-        match attach_all(&mut ebpf, candidate.programs, &btf, None) {
-            Ok(()) => {
-                rung = Some(candidate);
-                break;
-            }
-            Err(error) => {
-                refused.push((candidate.hook.name(), chain(&error)));
-                if error.kind() == ErrorKind::Permission {
-                    return Err(error);
-                }
-            }
+    for rung in programs::rungs(hooks) {
+        match host.start(rung, sizes) {
+            Ok(loaded) => return Ok(Loaded { refused, ..loaded }),
+            Err(error) if error.kind() == ErrorKind::Permission => return Err(error),
+            Err(error) => refused.push((rung.hook.name(), chain(&error))),
         }
     }
-    let rung = rung.ok_or_else(|| {
-        let reasons: Vec<String> = refused
-            .iter()
-            .map(|(name, reason)| format!("{name}: {reason}"))
-            .collect();
-        Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "no hook for payload bytes attaches ({})",
-                reasons.join("; ")
-            ),
-        )
-    })?;
-    attach_all(&mut ebpf, LIFECYCLE, &btf, None)?;
-
-    let sockets = iterate(
-        &mut ebpf,
-        "list_sockets",
-        "bpf_sk_storage_map",
-        Some("SOCKETS"),
-        &btf,
-    )?;
-    let owners = iterate(&mut ebpf, "own_sockets", "task_file", None, &btf)?;
-    let mut loaded = Loaded {
-        ebpf,
-        rung,
-        refused,
-        cgroup,
-        sockets,
-        owners,
-    };
-    // Hooks first, then the list of what was there before: nothing falls between.
-    loaded.find_owners()?;
-    let seeded = loaded
-        .ebpf
-        .map_mut("COUNTERS")
-        .and_then(|map| Array::<_, u64>::try_from(map).ok())
-        .map(|mut map| map.set(counters::SEEDED, 1, 0));
-    match seeded {
-        Some(Ok(())) => Ok(loaded),
-        Some(Err(error)) => Err(refusal("COUNTERS cannot be written", &error)),
-        None => Err(missing("COUNTERS")),
-    }
+    let reasons: Vec<String> = refused
+        .iter()
+        .map(|(name, reason)| format!("{name}: {reason}"))
+        .collect();
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "no hook for payload bytes attaches ({})",
+            reasons.join("; ")
+        ),
+    ))
 }
 
 /// Loads and attaches a rung's programs, and detaches them again.
-pub(super) fn try_rung(rung: &Rung) -> Result<()> {
-    let offsets = offsets::read()?;
-    let btf = read_btf()?;
-    let mut ebpf = EbpfLoader::new()
-        .btf(Some(&btf))
-        .override_global("OFFSETS", offsets.as_bytes(), true)
-        .load(OBJECT)
-        .map_err(|error| refusal("the kernel refuses the maps", &error))?;
-    attach_all(&mut ebpf, rung.programs, &btf, None)
+pub(super) fn try_rung(rung: &'static Rung) -> Result<()> {
+    let host = Host::read()?;
+    let sizes = MapSizes::default();
+    let mut ebpf = host.open(sizes, rung.store, true)?;
+    attach_all(&mut ebpf, rung.programs, &host.btf, None)
+}
+
+impl Host {
+    fn read() -> Result<Self> {
+        let cgroup = cgroup::root().map_err(|error| chain(&error));
+        Ok(Self {
+            offsets: offsets::read()?,
+            btf: read_btf()?,
+            cgroup: cgroup.and_then(|path| match File::open(&path) {
+                Ok(file) => Ok((path, file)),
+                Err(error) => Err(format!("{}: {error}", path.display())),
+            }),
+        })
+    }
+
+    /// Makes the maps. `release_seen`: some program will see the ends of all sockets.
+    fn open(&self, sizes: MapSizes, store: Store, release_seen: bool) -> Result<Ebpf> {
+        // What is below the level is not even in the loaded programs.
+        let log_level = log::max_level() as u8;
+        let in_table = store == Store::Table;
+        let (sockets, claims) = if in_table {
+            (sizes.sockets, 1024)
+        } else {
+            (1, 1)
+        };
+        EbpfLoader::new()
+            .btf(Some(&self.btf))
+            .override_global("OFFSETS", self.offsets.as_bytes(), true)
+            .override_global("RELEASE_SEEN", &u32::from(release_seen), true)
+            .override_global("IN_TABLE", &u32::from(in_table), true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries("PROCESSES", sizes.processes)
+            .map_max_entries("CLOSED", sizes.closed_bytes)
+            .map_max_entries("SOCKET_TABLE", sockets)
+            .map_max_entries("CLAIMS", claims)
+            .load(OBJECT)
+            .map_err(|error| refusal("the kernel refuses the maps", &error))
+    }
+
+    fn attach_cgroup(&self, ebpf: &mut Ebpf, store: Store, root: &File) -> Result<()> {
+        attach_all(ebpf, CGROUP, &self.btf, Some(root))?;
+        match store {
+            Store::Sockets => Ok(()),
+            Store::Table => attach_all(ebpf, CGROUP_TABLE, &self.btf, Some(root)),
+        }
+    }
+
+    /// Loads and attaches everything with one rung.
+    fn start(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
+        let store = if sizes.in_table {
+            Store::Table
+        } else {
+            rung.store
+        };
+        let mut ebpf = self.open(sizes, store, self.cgroup.is_ok())?;
+        attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
+        let attached = match &self.cgroup {
+            Ok((path, root)) => match self.attach_cgroup(&mut ebpf, store, root) {
+                Ok(()) => Ok(path.clone()),
+                Err(error) => Err(chain(&error)),
+            },
+            Err(why_not) => Err(why_not.clone()),
+        };
+        if attached.is_err() && self.cgroup.is_ok() {
+            ebpf = self.open(sizes, store, false)?;
+            attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
+        }
+        attach_all(&mut ebpf, rung.programs, &self.btf, None)?;
+        let (lister, kind) = store.lister();
+        let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
+        let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
+        let mut loaded = Loaded {
+            ebpf,
+            rung,
+            store,
+            refused: Vec::new(),
+            cgroup: attached,
+            sockets,
+            owners,
+        };
+        // Hooks first, then the list of what was there before: nothing falls between.
+        loaded.find_owners()?;
+        loaded.set_seeded()?;
+        Ok(loaded)
+    }
 }
 
 fn read_btf() -> Result<aya::Btf> {
@@ -166,6 +189,15 @@ fn read_btf() -> Result<aya::Btf> {
 }
 
 impl Loaded {
+    /// Says that what is new from now on is newer than the collector.
+    fn set_seeded(&mut self) -> Result<()> {
+        let map = self.ebpf.map_mut("COUNTERS");
+        map.and_then(|map| Array::<_, u64>::try_from(map).ok())
+            .ok_or_else(|| missing("COUNTERS"))?
+            .set(counters::SEEDED, 1, 0)
+            .map_err(|error| refusal("COUNTERS cannot be written", &error))
+    }
+
     /// Gives an owner to every socket that has none and that a process holds.
     pub(super) fn find_owners(&self) -> Result<()> {
         self.owners
@@ -226,6 +258,11 @@ fn attach(
         }
         Place::CgroupSock => {
             let found = find_mut::<CgroupSock>(ebpf, program.name)?;
+            found.load()?;
+            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
+        }
+        Place::SockOps => {
+            let found = find_mut::<SockOps>(ebpf, program.name)?;
             found.load()?;
             found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
         }
@@ -328,8 +365,13 @@ fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<Strin
         return None;
     };
     let log = verifier_log.to_string();
+    log::debug!("the verifier says:\n{log}");
     let mut lines = log.lines().rev().filter(|line| {
-        !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification")
+        let is_summary = |start| line.starts_with(start);
+        !line.is_empty()
+            && !["processed ", "verification", "stack depth "]
+                .iter()
+                .any(is_summary)
     });
     lines.next().map(str::to_owned)
 }

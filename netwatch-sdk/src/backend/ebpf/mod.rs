@@ -40,6 +40,7 @@ use self::{
     cgroup::CgroupPaths,
     listing::{Identity, Listing},
     load::Loaded,
+    programs::Store,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
@@ -101,6 +102,22 @@ impl Ebpf {
             records: 0,
             unreadable: 0,
         })
+    }
+
+    fn map_pressure(&self) -> Vec<MapPressure> {
+        let mut maps = vec![MapPressure {
+            name: "PROCESSES",
+            used: self.records as u64,
+            capacity: u64::from(self.sizes.processes),
+        }];
+        if self.loaded.store == Store::Table {
+            maps.push(MapPressure {
+                name: Store::Table.map(),
+                used: self.listing.rows().len() as u64,
+                capacity: u64::from(self.sizes.sockets),
+            });
+        }
+        maps
     }
 
     /// One pass over all sockets.
@@ -307,11 +324,7 @@ impl Measure for Ebpf {
                 Ok(path) => Packets::Counted(path.display().to_string()),
                 Err(why) => Packets::NotCounted(why.clone()),
             },
-            maps: vec![MapPressure {
-                name: "PROCESSES",
-                used: self.records as u64,
-                capacity: u64::from(self.sizes.processes),
-            }],
+            maps: self.map_pressure(),
             limits: match &self.loaded.cgroup {
                 Ok(_) => Vec::new(),
                 Err(why) => vec![format!("packets are not counted: {why}")],
