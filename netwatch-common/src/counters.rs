@@ -14,5 +14,9 @@ pub const UNTRACKED_CALLS: u32 = 4;
 pub const UNTRACKED_PACKETS: u32 = 5;
 /// 1 once the sockets older than the collector have been listed.
 pub const SEEDED: u32 = 6;
+/// Sockets that listings have passed without a row: nothing about them had changed.
+pub const QUIET: u32 = 7;
+/// 1 while a listing is to have a row for every socket.
+pub const LIST_WHOLE: u32 = 8;
 /// How many there are.
-pub const LEN: u32 = 7;
+pub const LEN: u32 = 9;

@@ -44,8 +44,14 @@ pub fn count(counter: u32, amount: u64) {
 /// `true` once the sockets older than the collector are listed.
 #[inline(always)]
 pub fn seeded() -> bool {
+    is_set(counters::SEEDED)
+}
+
+/// `true` when one of `COUNTERS` is not 0.
+#[inline(always)]
+pub fn is_set(counter: u32) -> bool {
     COUNTERS
-        .get(counters::SEEDED)
+        .get(counter)
         // SAFETY: a value of an array map, checked for null.
         .is_some_and(|value| unsafe { core::ptr::read_volatile(value) } != 0)
 }

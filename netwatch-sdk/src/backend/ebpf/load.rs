@@ -137,16 +137,8 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
     };
     // Hooks first, then the list of what was there before: nothing falls between.
     loaded.find_owners()?;
-    let seeded = loaded
-        .ebpf
-        .map_mut("COUNTERS")
-        .and_then(|map| Array::<_, u64>::try_from(map).ok())
-        .map(|mut map| map.set(counters::SEEDED, 1, 0));
-    match seeded {
-        Some(Ok(())) => Ok(loaded),
-        Some(Err(error)) => Err(refusal("COUNTERS cannot be written", &error)),
-        None => Err(missing("COUNTERS")),
-    }
+    loaded.set_counter(counters::SEEDED, 1)?;
+    Ok(loaded)
 }
 
 /// Loads and attaches a rung's programs, and detaches them again.
@@ -166,6 +158,16 @@ fn read_btf() -> Result<aya::Btf> {
 }
 
 impl Loaded {
+    /// Writes one of `COUNTERS`.
+    pub(super) fn set_counter(&mut self, index: u32, value: u64) -> Result<()> {
+        self.ebpf
+            .map_mut("COUNTERS")
+            .and_then(|map| Array::<_, u64>::try_from(map).ok())
+            .ok_or_else(|| missing("COUNTERS"))?
+            .set(index, value, 0)
+            .map_err(|error| refusal("COUNTERS cannot be written", &error))
+    }
+
     /// Gives an owner to every socket that has none and that a process holds.
     pub(super) fn find_owners(&self) -> Result<()> {
         self.owners

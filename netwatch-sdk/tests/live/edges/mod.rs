@@ -3,6 +3,7 @@
 pub(crate) mod child;
 mod ended;
 mod full;
+mod settled;
 mod several;
 mod withheld;
 
@@ -14,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ended::trials(),
         withheld::trials(),
         full::trials(),
+        settled::trials(),
     ]
     .into_iter()
     .flatten()
