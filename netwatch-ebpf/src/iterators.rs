@@ -24,7 +24,7 @@ use netwatch_common::{
 
 use crate::{
     kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task, socket_of},
-    maps::{OPEN, count, is_set},
+    maps::{OPEN, count, list_whole},
     payload::cgroup_is_hooked,
     processes, records,
 };
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
     // SAFETY: a map value, not null.
     let (sum, listed) = unsafe { (records::sum(value), (*value).listed) };
     let settled = SocketRecord::settled(sum);
-    if listed == settled && !is_set(counters::LIST_WHOLE) {
+    if listed == settled && !list_whole() {
         count(counters::QUIET, 1);
         return NEXT;
     }

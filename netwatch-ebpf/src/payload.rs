@@ -120,7 +120,8 @@ fn add(sk: Sock<false>, tx: u64, rx: u64) {
     } else {
         count(counters::UNTRACKED_CALLS, 1);
         let leader = Task::current().leader();
-        processes::add_payload(processes::current(&leader.key(), leader), tx, rx);
+        let key = processes::current_key(leader);
+        processes::add_payload(processes::current(&key, leader), tx, rx);
     }
 }
 
@@ -136,7 +137,7 @@ unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool)
             own(record, tx, rx);
             return;
         }
-        let key = leader.key();
+        let key = processes::current_key(leader);
         if records::claim(record, &key, leader) {
             processes::current(&key, leader);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 mod ended;
 mod full;
+mod self_test;
 mod settled;
 mod several;
 mod withheld;
@@ -15,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ended::trials(),
         withheld::trials(),
         full::trials(),
+        self_test::trials(),
         settled::trials(),
     ]
     .into_iter()
