@@ -7,9 +7,10 @@
 //! | `iter/bpf_map_elem` | `{meta, map, key, value}` | 5.8 |
 //!
 //! The first gives an owner to sockets that have none: those older than the
-//! collector, and accepted ones that nobody has used yet. The others write a row
-//! for every socket with a record, in all network namespaces, to `OPEN`; when that
-//! is full they ask for the same socket again, and the SDK empties `OPEN` meanwhile.
+//! collector, and accepted ones that nobody has used yet. The others pass every
+//! socket with a record, in all network namespaces, and write a row to `OPEN` for
+//! those that changed since the two listings before; they count the others in `QUIET`.
+//! When `OPEN` is full they ask for the same socket again, and the SDK empties it.
 //!
 //! Not `bpf_seq_write`: its buffer holds 32 KiB, and after each the kernel walks the
 //! map's list (one for each processor) again from its head.
@@ -17,12 +18,15 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
-use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, FLAG_WRITTEN, SocketRecord};
+use netwatch_common::{
+    counters,
+    socket::{FLAG_ENDED, FLAG_MARKED, FLAG_WRITTEN, SocketRecord},
+};
 
 use crate::{
-    kernel::{Sock, Task, socket_of, socket_of_file},
-    maps::{OPEN, seeded},
-    processes, records, store,
+    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task, socket_of, socket_of_file},
+    maps::{OPEN, count, list_whole},
+    packets, processes, records, store,
 };
 
 /// Return values of an iterator program.
@@ -113,10 +117,6 @@ fn own<const TABLE: bool>(task: *const c_void, sk: Sock<TABLE>) {
         if records::claim::<TABLE, false>(sk.0, record, &key, leader) {
             processes::entry(&key, &leader.comm(), leader.cgroup_id());
         }
-        if !seeded() && (*record).seen_ns == 0 {
-            (*record).flags |= FLAG_OLDER;
-        }
-        records::stamp(record);
         if (*record).flags & FLAG_MARKED == 0
             && let Some(tcp) = sk.tcp()
         {
@@ -127,7 +127,21 @@ fn own<const TABLE: bool>(task: *const c_void, sk: Sock<TABLE>) {
     }
 }
 
-/// Writes the row of one socket.
+/// `true` when nothing of the socket changes unless its record does. Not so without an
+/// owner (accepting it shows nowhere), for other protocols than TCP and for a socket in
+/// state CLOSE (`connect` and `bind` change addresses), and where packets are not counted.
+///
+/// # Safety
+///
+/// `record` is a record of `sk`, not null.
+#[inline(always)]
+unsafe fn tells_of_change<const PROBE: bool>(sk: Sock<PROBE>, record: *const SocketRecord) -> bool {
+    // SAFETY: the caller's promise.
+    let owned = unsafe { (*record).owner.start_ns } != 0;
+    owned && packets::are_counted() && sk.protocol() == IPPROTO_TCP && sk.state() != TCP_CLOSE
+}
+
+/// Writes the row of one socket, unless the SDK has one that still holds.
 ///
 /// # Safety
 ///
@@ -140,25 +154,11 @@ pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
     if sk.is_null() || value.is_null() {
         return NEXT;
     }
-    // SAFETY: a map value, not null.
-    if unsafe { ptr::read_volatile(&raw const (*value).flags) } & FLAG_ENDED != 0 {
-        return NEXT;
-    }
-    let Some(mut row) = OPEN.reserve(0) else {
-        return SAME_AGAIN;
-    };
-    let sk: Sock<false> = Sock(sk);
-    // SAFETY: the reserved row is large enough; the value is a record, not null.
-    unsafe {
-        let mut header = records::header::<false, false>(sk, sk.0, value);
-        records::add_tcp(&mut header, sk);
-        records::write_row(row.as_mut_ptr(), header, value);
-    }
-    row.submit(BPF_RB_NO_WAKEUP.into());
-    NEXT
+    // SAFETY: the socket that the value is of; it stays while the program runs.
+    unsafe { list::<false>(Sock(sk), value, || true) }
 }
 
-/// Writes the row of one socket of the table.
+/// Writes the row of one socket of the table, likewise.
 ///
 /// Nothing keeps the socket while it is read: it may end, and its memory may hold another.
 /// The record says so afterwards, and the row is dropped.
@@ -175,25 +175,65 @@ pub unsafe extern "C" fn list_table(ctx: *const TableElement) -> i32 {
         return NEXT;
     }
     // SAFETY: an element of the map, not null.
-    let read = || unsafe {
-        let is_open = ptr::read_volatile(&raw const (*value).flags) & FLAG_ENDED == 0;
-        (is_open, ptr::read_volatile(key))
-    };
-    let (is_open, address) = read();
-    if !is_open {
+    unsafe {
+        let address = ptr::read_volatile(key);
+        list::<true>(Sock(address as *mut c_void), value, || {
+            !is_over(value) && ptr::read_volatile(key) == address
+        })
+    }
+}
+
+/// # Safety
+///
+/// `record` is a record, not null.
+#[inline(always)]
+unsafe fn is_over(record: *const SocketRecord) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::read_volatile(&raw const (*record).flags) & FLAG_ENDED != 0 }
+}
+
+/// Writes a row; `is_sound` says afterwards whether it was the same socket all the time.
+///
+/// # Safety
+///
+/// `record` is a record of `sk`, not null.
+#[inline(always)]
+unsafe fn list<const TABLE: bool>(
+    sk: Sock<TABLE>,
+    record: *mut SocketRecord,
+    is_sound: impl FnOnce() -> bool,
+) -> i32 {
+    // SAFETY: the caller's promise.
+    let (sum, listed, is_over) =
+        unsafe { (records::sum(record), (*record).listed, is_over(record)) };
+    let settled = SocketRecord::settled(sum);
+    if listed == settled && !list_whole() {
+        count(counters::QUIET, 1);
+        return NEXT;
+    }
+    if is_over {
         return NEXT;
     }
     let Some(mut row) = OPEN.reserve(0) else {
         return SAME_AGAIN;
     };
-    let sk: Sock<true> = Sock(address as *mut c_void);
-    // SAFETY: the reserved row is large enough; the value is a record, not null.
+    let fresh = SocketRecord::fresh(sum);
+    // SAFETY: the caller's promise; the reserved row is large enough. `listed` before the
+    // row is made: what changes meanwhile changes the sum.
     unsafe {
-        let mut header = records::header::<true, true>(sk, sk.0, value);
+        let next = if !tells_of_change(sk, record) {
+            0
+        } else if listed == fresh || listed == settled {
+            settled
+        } else {
+            fresh
+        };
+        ptr::write_volatile(&raw mut (*record).listed, next);
+        let mut header = records::header::<TABLE, TABLE>(sk, sk.0, record);
         records::add_tcp(&mut header, sk);
-        records::write_row(row.as_mut_ptr(), header, value);
+        records::write_row(row.as_mut_ptr(), header, record);
     }
-    if read() == (true, address) {
+    if is_sound() {
         row.submit(BPF_RB_NO_WAKEUP.into());
     } else {
         row.discard(BPF_RB_NO_WAKEUP.into());

@@ -26,7 +26,7 @@ use aya_log_ebpf::{debug, trace};
 use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
 
 use crate::{
-    kernel::{IPPROTO_TCP, Sock, Task},
+    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task},
     processes, records,
     store::{self, in_table},
 };
@@ -38,7 +38,6 @@ const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
-const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 
 /// A process makes a socket: it owns it.
@@ -48,11 +47,10 @@ pub fn sock_create(ctx: SockContext) -> i32 {
     // SAFETY: the program's context is the socket.
     if let Some(record) = unsafe { store::find_or_make::<false>(sk) } {
         let leader = Task::<false>::current().leader();
-        let key = leader.key();
+        let key = processes::current_key(leader);
         // SAFETY: a map value, checked for null; the helper takes the context.
         unsafe {
             records::claim::<false, false>(sk, record, &key, leader);
-            records::stamp(record);
             if in_table() && !store::has_cookie(record) {
                 bpf_get_socket_cookie(sk);
             }
@@ -99,33 +97,34 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
-        (_, TCP_CLOSE) => {
-            // SAFETY: a tracepoint's socket argument; the record is checked for null.
-            unsafe {
-                if let Some(record) = store::find::<false>(sk.0) {
-                    records::keep_addresses(record, sk);
-                }
-            }
-            return 0;
-        }
         (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
         (TCP_SYN_RECV | TCP_LISTEN, TCP_ESTABLISHED) => FLAG_INCOMING,
         (_, TCP_LISTEN) => FLAG_LISTENING,
-        _ => return 0,
+        _ => 0,
     };
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
-        if let Some(record) = store::find_or_make::<false>(sk.0) {
-            records::stamp(record);
-            let mut flags = (*record).flags & !DIRECTIONS | direction;
-            if new == TCP_ESTABLISHED
-                && let Some(tcp) = sk.tcp()
-            {
-                (*record).copied_seq = tcp.copied_seq();
-                flags |= FLAG_MARKED;
-            }
-            (*record).flags = flags;
+        let record = if direction == 0 {
+            store::find::<false>(sk.0)
+        } else {
+            store::find_or_make::<false>(sk.0)
+        };
+        let Some(record) = record else { return 0 };
+        (*record).states = (*record).states.wrapping_add(1);
+        if new == TCP_CLOSE.into() {
+            records::keep_addresses(record, sk);
         }
+        if direction == 0 {
+            return 0;
+        }
+        let mut flags = (*record).flags & !DIRECTIONS | direction;
+        if new == TCP_ESTABLISHED
+            && let Some(tcp) = sk.tcp()
+        {
+            (*record).copied_seq = tcp.copied_seq();
+            flags |= FLAG_MARKED;
+        }
+        (*record).flags = flags;
     }
     0
 }

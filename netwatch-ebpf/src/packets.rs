@@ -31,6 +31,16 @@ use crate::{
     store::{self, in_table},
 };
 
+/// 1 when the programs here are attached. Patched before the programs are loaded.
+#[unsafe(no_mangle)]
+static PACKETS_COUNTED: u32 = 1;
+
+#[inline(always)]
+pub fn are_counted() -> bool {
+    // SAFETY: a static, volatile because the loader changes it.
+    unsafe { core::ptr::read_volatile(&raw const PACKETS_COUNTED) != 0 }
+}
+
 const PASS: i32 = 1;
 /// The loopback device's index in every network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;

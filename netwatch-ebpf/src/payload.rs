@@ -16,7 +16,7 @@
 //! `sock_send_length` 40 ns, `sock_recv_length` 19 ns (half of them TCP),
 //! `tcp_rcv_space_adjust` 25 ns.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use netwatch_common::{
@@ -32,11 +32,17 @@ use crate::{
     store::{self, in_table},
 };
 
-/// 1 when `cgroup/sock_release` will see the end of sockets that are not TCP. The
-/// loader sets it to 0 where there is no cgroup v2: a record then vanishes with its
-/// socket, so the bytes go to the process's total at once.
+/// 1 when some program will see the end of sockets that are not TCP. The loader sets it
+/// to 0 where none does (no cgroup v2): a record then vanishes with its socket, so the
+/// bytes go to the process's total at once.
 #[unsafe(no_mangle)]
 static RELEASE_SEEN: u32 = 1;
+
+#[inline(always)]
+fn ends_are_seen() -> bool {
+    // SAFETY: a static, volatile because the loader changes it.
+    unsafe { ptr::read_volatile(&raw const RELEASE_SEEN) != 0 }
+}
 
 const MSG_PEEK: i32 = 0x2;
 const MSG_ERRQUEUE: i32 = 0x2000;
@@ -130,17 +136,14 @@ fn read_stream<const TABLE: bool>(sk: Sock<false>) {
 pub unsafe fn add<const TABLE: bool, const PROBE: bool>(sk: Sock<PROBE>, tx: u64, rx: u64) {
     // SAFETY: the caller's promise.
     if let Some(record) = unsafe { store::find_or_make::<TABLE>(sk.0) } {
-        // SAFETY: a static, volatile because the loader changes it; a map value,
-        // checked for null.
-        unsafe {
-            let end_is_seen = core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0
-                || sk.protocol() == IPPROTO_TCP;
-            credit::<TABLE>(sk.0, record, tx, rx, end_is_seen);
-        }
+        let end_is_seen = ends_are_seen() || sk.protocol() == IPPROTO_TCP;
+        // SAFETY: a map value, checked for null.
+        unsafe { credit::<TABLE>(sk.0, record, tx, rx, end_is_seen) };
     } else {
         count(counters::UNTRACKED_CALLS, 1);
         let leader = Task::<TABLE>::current().leader();
-        processes::add_payload(processes::current(&leader.key(), leader), tx, rx);
+        let key = processes::current_key(leader);
+        processes::add_payload(processes::current(&key, leader), tx, rx);
     }
 }
 
@@ -166,9 +169,8 @@ pub unsafe fn credit<const TABLE: bool>(
             own(record, tx, rx);
             return;
         }
-        let key = leader.key();
+        let key = processes::current_key(leader);
         if records::claim::<TABLE, TABLE>(sk, record, &key, leader) {
-            records::stamp(record);
             processes::current(&key, leader);
         }
         if end_is_seen && (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {

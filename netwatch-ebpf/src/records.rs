@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
 };
 use netwatch_common::{
     counters,
@@ -44,18 +44,27 @@ pub unsafe fn claim<const TABLE: bool, const PROBE: bool>(
     }
 }
 
-/// Notes when the socket was first seen, once.
+/// The sum of all that is counted in a record. No counter goes back, so it is the same
+/// only while none has changed.
 ///
 /// # Safety
 ///
 /// `record` is a record, checked for null.
 #[inline(always)]
-pub unsafe fn stamp(record: *mut SocketRecord) {
+pub unsafe fn sum(record: *const SocketRecord) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*record).seen_ns == 0 {
-            (*record).seen_ns = bpf_ktime_get_boot_ns();
-        }
+        let record = &*record;
+        let [a, b] = &record.wire;
+        record.tx_bytes
+            + record.rx_bytes
+            + record.shared_tx_bytes
+            + record.shared_rx_bytes
+            + a.rx_packets
+            + a.tx_packets
+            + b.rx_packets
+            + b.tx_packets
+            + u64::from(record.states)
     }
 }
 
@@ -104,13 +113,15 @@ unsafe fn cookie<const TABLE: bool, const PROBE: bool>(
             return bpf_get_socket_cookie(cookie_of);
         }
         let cookie = sk.cookie();
-        if (*record).cookie != COOKIE_OWN && cookie != 0 {
-            return cookie;
+        if (*record).cookie != COOKIE_OWN {
+            if cookie != 0 {
+                return cookie;
+            }
+            (*record).born = (bpf_ktime_get_ns() >> 10) as u32;
+            (*record).cookie = COOKIE_OWN;
         }
-        (*record).cookie = COOKIE_OWN;
-        stamp(record);
         // No two sockets are at one address at one time.
-        IS_OWN | store::address(sk.0).rotate_left(24) ^ (*record).seen_ns
+        IS_OWN | store::address(sk.0).rotate_left(24) ^ u64::from((*record).born)
     }
 }
 

@@ -30,7 +30,7 @@ static IN_TABLE: u32 = 0;
 #[unsafe(no_mangle)]
 static DESTRUCT_SEEN: u32 = 0;
 
-/// A new record. A constant of the object: 184 bytes are much for the stack of a program.
+/// A new record. A constant of the object: 192 bytes are much for the stack of a program.
 static NEW: SocketRecord = {
     const NO_PACKETS: Wire = Wire {
         rx_bytes: 0,
@@ -44,8 +44,8 @@ static NEW: SocketRecord = {
         rx_bytes: 0,
         shared_tx_bytes: 0,
         shared_rx_bytes: 0,
+        listed: 0,
         wire: [NO_PACKETS; 2],
-        seen_ns: 0,
         copied_seq: 0,
         flags: 0,
         comm: [0; 16],
@@ -54,7 +54,9 @@ static NEW: SocketRecord = {
         last_remote_port_be: 0,
         cookie: 0,
         reserved: 0,
+        states: 0,
         written_seq: 0,
+        born: 0,
     }
 };
 

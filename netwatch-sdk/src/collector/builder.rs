@@ -91,7 +91,7 @@ impl Builder {
     }
 
     /// Room for the rows of sockets that closed since the previous reading, in bytes
-    /// of kernel memory, 248 a socket; 4 MiB by default, rounded up to a power of two
+    /// of kernel memory, 296 a socket; 4 MiB by default, rounded up to a power of two
     /// of at least 4,096. When it is full, rows are lost and counted in
     /// [`Lost`](crate::reading::Lost); the bytes still reach their process.
     #[must_use]

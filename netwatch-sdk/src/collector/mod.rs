@@ -146,7 +146,8 @@ impl Collector {
             match core.backend.read() {
                 Ok(reading) => break reading,
                 Err(failure) => {
-                    core.backend = core.ladder.step_down(failure)?;
+                    let status = core.backend.status();
+                    core.backend = core.ladder.step_down(status, failure)?;
                     core.generation += 1;
                 }
             }

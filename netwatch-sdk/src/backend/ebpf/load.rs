@@ -1,22 +1,22 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf};
+use std::{fs::File, os::fd::AsFd as _, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
-    programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, ProgramError, SockOps,
-    },
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, SockOps},
 };
 use netwatch_common::{counters, offsets::Offsets};
 use zerocopy::IntoBytes as _;
 
 use super::{
-    capabilities, cgroup,
+    cgroup,
     object::OBJECT,
     offsets,
-    programs::{self, CGROUP, CGROUP_TABLE, LIFECYCLE, Place, Program, Rung, Store},
+    programs::{self, LIFECYCLE, Place, Program, Rung, Store},
+    refusal::{no_hook, refusal},
+    self_test::{self, Outcome},
     syscall::IteratorLink,
 };
 use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
@@ -45,125 +45,58 @@ impl Default for MapSizes {
     }
 }
 
-/// Programs that are attached; they are detached when this is dropped.
+/// Sockets that can be getting an owner at the same time.
+const CLAIMS: u32 = 1024;
+
+/// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) rung: &'static Rung,
     pub(super) store: Store,
     /// Why better rungs than `rung` do not run.
-    pub(super) refused: Vec<(&'static str, String)>,
+    pub(super) refused: Vec<(Hook, Error)>,
     /// Where packets are counted, or why they are not.
     pub(super) cgroup: Result<PathBuf, String>,
+    /// How the last test of the rung went.
+    pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
     owners: IteratorLink,
 }
 
-/// What the programs need to know of this host.
-struct Host {
+/// What the running kernel says of itself, large, and needed at the start only.
+struct Kernel {
     offsets: Offsets,
     btf: aya::Btf,
-    /// The cgroup v2 root, or why there is none.
-    cgroup: Result<(PathBuf, File), String>,
 }
 
-/// Loads and attaches everything, with the first of the hooks that works.
+/// Climbs the ladder: loads and attaches everything, with the first of the hooks that
+/// also counts.
 pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
-    let host = Host::read()?;
+    let kernel = Kernel {
+        offsets: offsets::read()?,
+        btf: aya::Btf::from_sys_fs()
+            .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
+    };
     let mut refused = Vec::new();
     for rung in programs::rungs(hooks) {
-        match host.start(rung, sizes) {
+        match kernel.stand_on(rung, sizes) {
             Ok(loaded) => return Ok(Loaded { refused, ..loaded }),
-            Err(error) if error.kind() == ErrorKind::Permission => return Err(error),
-            Err(error) => refused.push((rung.hook.name(), chain(&error))),
+            Err(error) => refused.push((rung.hook, error)),
         }
     }
-    let reasons: Vec<String> = refused
-        .iter()
-        .map(|(name, reason)| format!("{name}: {reason}"))
-        .collect();
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        format!(
-            "no hook for payload bytes attaches ({})",
-            reasons.join("; ")
-        ),
-    ))
+    Err(no_hook(refused))
 }
 
-/// Loads and attaches a rung's programs, and detaches them again.
-pub(super) fn try_rung(rung: &'static Rung) -> Result<()> {
-    let host = Host::read()?;
-    let sizes = MapSizes::default();
-    let mut ebpf = host.open(sizes, rung.store, true)?;
-    attach_all(&mut ebpf, rung.programs, &host.btf, None)
-}
-
-impl Host {
-    fn read() -> Result<Self> {
-        let cgroup = cgroup::root().map_err(|error| chain(&error));
-        Ok(Self {
-            offsets: offsets::read()?,
-            btf: read_btf()?,
-            cgroup: cgroup.and_then(|path| match File::open(&path) {
-                Ok(file) => Ok((path, file)),
-                Err(error) => Err(format!("{}: {error}", path.display())),
-            }),
-        })
-    }
-
-    /// Makes the maps. `release_seen`: some program will see the ends of all sockets.
-    fn open(&self, sizes: MapSizes, store: Store, release_seen: bool) -> Result<Ebpf> {
-        // What is below the level is not even in the loaded programs.
-        let log_level = log::max_level() as u8;
-        let in_table = store == Store::Table;
-        let (sockets, claims) = if in_table {
-            (sizes.sockets, 1024)
-        } else {
-            (1, 1)
-        };
-        EbpfLoader::new()
-            .btf(Some(&self.btf))
-            .override_global("OFFSETS", self.offsets.as_bytes(), true)
-            .override_global("RELEASE_SEEN", &u32::from(release_seen), true)
-            .override_global("IN_TABLE", &u32::from(in_table), true)
-            .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("PROCESSES", sizes.processes)
-            .map_max_entries("CLOSED", sizes.closed_bytes)
-            .map_max_entries("SOCKET_TABLE", sockets)
-            .map_max_entries("CLAIMS", claims)
-            .load(OBJECT)
-            .map_err(|error| refusal("the kernel refuses the maps", &error))
-    }
-
-    fn attach_cgroup(&self, ebpf: &mut Ebpf, store: Store, root: &File) -> Result<()> {
-        attach_all(ebpf, CGROUP, &self.btf, Some(root))?;
-        match store {
-            Store::Sockets => Ok(()),
-            Store::Table => attach_all(ebpf, CGROUP_TABLE, &self.btf, Some(root)),
-        }
-    }
-
-    /// Loads and attaches everything with one rung.
-    fn start(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
+impl Kernel {
+    /// Loads and attaches everything with this rung, and tests it.
+    fn stand_on(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
         let store = if sizes.in_table {
             Store::Table
         } else {
             rung.store
         };
-        let mut ebpf = self.open(sizes, store, self.cgroup.is_ok())?;
-        attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
-        let attached = match &self.cgroup {
-            Ok((path, root)) => match self.attach_cgroup(&mut ebpf, store, root) {
-                Ok(()) => Ok(path.clone()),
-                Err(error) => Err(chain(&error)),
-            },
-            Err(why_not) => Err(why_not.clone()),
-        };
-        if attached.is_err() && self.cgroup.is_ok() {
-            ebpf = self.open(sizes, store, false)?;
-            attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
-        }
+        let (mut ebpf, cgroup) = self.with_cgroup(sizes, store)?;
         attach_all(&mut ebpf, rung.programs, &self.btf, None)?;
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
@@ -173,29 +106,91 @@ impl Host {
             rung,
             store,
             refused: Vec::new(),
-            cgroup: attached,
+            cgroup,
+            tested: Outcome::Passed,
             sockets,
             owners,
         };
+        loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
         loaded.find_owners()?;
-        loaded.set_seeded()?;
+        set_counter(&mut loaded.ebpf, counters::SEEDED, 1)?;
         Ok(loaded)
+    }
+
+    /// The maps, the programs that every rung needs, and those of the cgroup v2 root where
+    /// they attach.
+    fn with_cgroup(
+        &self,
+        sizes: MapSizes,
+        store: Store,
+    ) -> Result<(Ebpf, Result<PathBuf, String>)> {
+        let root = cgroup::root().map_err(|error| chain(&error));
+        let root = root.and_then(|path| match File::open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        });
+        let why = match root {
+            Ok((path, file)) => {
+                let mut ebpf = self.open(sizes, store, true)?;
+                match attach_all(&mut ebpf, store.cgroup(), &self.btf, Some(&file)) {
+                    Ok(()) => return Ok((ebpf, Ok(path))),
+                    Err(error) => chain(&error),
+                }
+            }
+            Err(why) => why,
+        };
+        Ok((self.open(sizes, store, false)?, Err(why)))
+    }
+
+    /// The object with its maps, and the programs that every rung needs.
+    fn open(&self, sizes: MapSizes, store: Store, with_cgroup: bool) -> Result<Ebpf> {
+        // What is below the level is not even in the loaded programs.
+        let log_level = log::max_level() as u8;
+        let in_table = store == Store::Table;
+        let (sockets, claims) = if in_table {
+            (sizes.sockets, CLAIMS)
+        } else {
+            (1, 1)
+        };
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&self.btf))
+            .override_global("OFFSETS", self.offsets.as_bytes(), true)
+            .override_global("RELEASE_SEEN", &u32::from(with_cgroup), true)
+            .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
+            .override_global("IN_TABLE", &u32::from(in_table), true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            // One more for `ProcessKey::TEST`.
+            .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
+            .map_max_entries("CLOSED", sizes.closed_bytes)
+            .map_max_entries("SOCKET_TABLE", sockets)
+            .map_max_entries("CLAIMS", claims)
+            .load(OBJECT)
+            .map_err(|error| refusal("the kernel refuses the maps", &error))?;
+        attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
+        Ok(ebpf)
     }
 }
 
-fn read_btf() -> Result<aya::Btf> {
-    aya::Btf::from_sys_fs().map_err(|error| refusal("the kernel's BTF cannot be read", &error))
-}
-
 impl Loaded {
-    /// Says that what is new from now on is newer than the collector.
-    fn set_seeded(&mut self) -> Result<()> {
-        let map = self.ebpf.map_mut("COUNTERS");
-        map.and_then(|map| Array::<_, u64>::try_from(map).ok())
-            .ok_or_else(|| missing("COUNTERS"))?
-            .set(counters::SEEDED, 1, 0)
-            .map_err(|error| refusal("COUNTERS cannot be written", &error))
+    /// Tests whether the rung counts.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, with the probable cause.
+    pub(super) fn test(&mut self) -> Result<()> {
+        self.tested = self_test::run(&mut self.ebpf)?;
+        Ok(())
+    }
+
+    /// Its programs for payload, and whether they were tested.
+    pub(super) fn describe(&self) -> String {
+        let names: Vec<&str> = self.rung.programs.iter().map(|one| one.name).collect();
+        let names = names.join(", ");
+        match &self.tested {
+            Outcome::Passed => names,
+            Outcome::NotPossible(why) => format!("{names}; not tested: {why}"),
+        }
     }
 
     /// Gives an owner to every socket that has none and that a process holds.
@@ -204,6 +199,16 @@ impl Loaded {
             .run(|| {})
             .map_err(|error| Error::io("the iterator over open files", error))
     }
+}
+
+/// Writes one of `COUNTERS`.
+pub(super) fn set_counter(ebpf: &mut Ebpf, index: u32, value: u64) -> Result<()> {
+    let failed = |error| refusal("COUNTERS cannot be written", &error);
+    let map = ebpf
+        .map_mut("COUNTERS")
+        .ok_or_else(|| missing("COUNTERS"))?;
+    let mut map = Array::<_, u64>::try_from(map).map_err(failed)?;
+    map.set(index, value, 0).map_err(failed)
 }
 
 fn iterate(
@@ -270,7 +275,7 @@ fn attach(
     Ok(())
 }
 
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     Error::new(
         ErrorKind::Malformed,
         format!("the embedded object has no {name}: run cargo xtask build-ebpf"),
@@ -309,69 +314,4 @@ pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
 /// A map as aya's typed wrappers take it.
 pub(super) fn generic_map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::Map> {
     ebpf.map(name).ok_or_else(|| missing(name))
-}
-
-/// An error of aya in a sentence: which part, what the kernel said, the way out.
-fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> Error {
-    let code = os_error(error);
-    let said = code.map_or_else(
-        || chain(error),
-        |code| {
-            let text = io::Error::from_raw_os_error(code).to_string();
-            match last_verifier_line(error) {
-                Some(line) => format!("{text}: {line}"),
-                None => text,
-            }
-        },
-    );
-    match code {
-        Some(libc::EPERM | libc::EACCES) => {
-            let lacking = capabilities::lacking();
-            if lacking.is_empty() {
-                return Error::new(
-                    ErrorKind::Unsupported,
-                    format!("{part}: {said}; this kernel or a security policy forbids it"),
-                );
-            }
-            Error::new(
-                ErrorKind::Permission,
-                format!(
-                    "{part}: {said}; needs {} (run as root, or grant them with setcap)",
-                    lacking.join(", ")
-                ),
-            )
-        }
-        _ => Error::new(ErrorKind::Unsupported, format!("{part}: {said}")),
-    }
-}
-
-fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(code) = cause
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
-            return Some(code);
-        }
-        next = cause.source();
-    }
-    None
-}
-
-fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let Some(ProgramError::LoadError { verifier_log, .. }) = error.downcast_ref::<ProgramError>()
-    else {
-        return None;
-    };
-    let log = verifier_log.to_string();
-    log::debug!("the verifier says:\n{log}");
-    let mut lines = log.lines().rev().filter(|line| {
-        let is_summary = |start| line.starts_with(start);
-        !line.is_empty()
-            && !["processed ", "verification", "stack depth "]
-                .iter()
-                .any(is_summary)
-    });
-    lines.next().map(str::to_owned)
 }

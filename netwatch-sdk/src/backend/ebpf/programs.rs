@@ -56,6 +56,14 @@ impl Store {
         }
     }
 
+    /// The programs of the cgroup v2 root.
+    pub(super) fn cgroup(self) -> &'static [Program] {
+        match (self, CGROUP) {
+            (Self::Sockets, [all @ .., _]) => all,
+            _ => CGROUP,
+        }
+    }
+
     /// The iterator program over open files.
     pub(super) const fn owners(self) -> &'static str {
         match self {
@@ -108,8 +116,9 @@ pub(super) const LIFECYCLE: &[Program] = &[
     tracepoint("sched_process_exit"),
 ];
 
-/// What the cgroup v2 root adds: packets, and the ends of other sockets.
-pub(super) const CGROUP: &[Program] = &[
+/// What the cgroup v2 root adds: packets, and the ends of other sockets. With the table,
+/// the last one gives accepted sockets their cookies.
+const CGROUP: &[Program] = &[
     Program {
         name: "sock_release",
         place: Place::CgroupSock,
@@ -126,13 +135,11 @@ pub(super) const CGROUP: &[Program] = &[
         name: "sock_create",
         place: Place::CgroupSock,
     },
+    Program {
+        name: "sock_accept",
+        place: Place::SockOps,
+    },
 ];
-
-/// What it adds where records are in a table: cookies of accepted sockets.
-pub(super) const CGROUP_TABLE: &[Program] = &[Program {
-    name: "sock_accept",
-    place: Place::SockOps,
-}];
 
 #[cfg(test)]
 mod tests {
