@@ -14,5 +14,9 @@ pub const UNTRACKED_CALLS: u32 = 4;
 pub const UNTRACKED_PACKETS: u32 = 5;
 /// 1 once the sockets older than the collector have been listed.
 pub const SEEDED: u32 = 6;
+/// 1 while someone listens to what happens to connections.
+pub const EVENTS_WANTED: u32 = 7;
+/// Events of connections that did not fit into `EVENTS`.
+pub const EVENTS_LOST: u32 = 8;
 /// How many there are.
-pub const LEN: u32 = 7;
+pub const LEN: u32 = 9;

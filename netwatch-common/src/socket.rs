@@ -43,6 +43,9 @@ pub struct SocketRecord {
     pub wire: [Wire; 2],
     /// Nanoseconds from boot to when the socket was first seen.
     pub seen_ns: u64,
+    /// Nanoseconds from boot to when the connection was opened; 0 when not seen.
+    /// UDP: to the first datagram while connected.
+    pub opened_ns: u64,
     /// TCP: `copied_seq` up to which received bytes are counted.
     pub copied_seq: u32,
     /// Bits named `FLAG_*` here.
@@ -74,6 +77,11 @@ pub const FLAG_OLDER: u32 = 1 << 3;
 pub const FLAG_ENDED: u32 = 1 << 5;
 /// A listener, now or before it closed.
 pub const FLAG_LISTENING: u32 = 1 << 4;
+
+/// TCP: its last attempt to connect failed.
+pub const FLAG_FAILED: u32 = 1 << 6;
+/// UDP: the first datagram while connected was received, not sent.
+pub const FLAG_RECEIVED_FIRST: u32 = 1 << 7;
 
 /// What a socket is, read from the kernel when the row is made.
 #[repr(C)]
@@ -132,6 +140,6 @@ pub struct SocketRow {
 }
 
 const _: () = assert!(size_of::<Wire>() == 32);
-const _: () = assert!(size_of::<SocketRecord>() == 184);
+const _: () = assert!(size_of::<SocketRecord>() == 192);
 const _: () = assert!(size_of::<SocketHeader>() == 96);
-const _: () = assert!(size_of::<SocketRow>() == 280);
+const _: () = assert!(size_of::<SocketRow>() == 288);

@@ -19,7 +19,8 @@ use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
 use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, SocketRecord};
 
 use crate::{
-    kernel::{Sock, Task, socket_of},
+    events,
+    kernel::{Sock, TCP_LISTEN, Task, socket_of},
     maps::{OPEN, seeded},
     processes, records,
 };
@@ -87,6 +88,9 @@ pub unsafe extern "C" fn own_sockets(ctx: *const TaskFile) -> i32 {
         {
             (*record).copied_seq = tcp.copied_seq();
             (*record).flags |= FLAG_MARKED;
+        }
+        if sk.state() == TCP_LISTEN {
+            events::listening(sk, record);
         }
     }
     0

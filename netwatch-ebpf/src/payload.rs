@@ -23,7 +23,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, events,
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
@@ -112,6 +112,9 @@ fn add(sk: Sock<false>, tx: u64, rx: u64) {
             let end_is_seen = core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0
                 || sk.protocol() == IPPROTO_TCP;
             credit(record, tx, rx, end_is_seen);
+            if (*record).opened_ns == 0 {
+                events::datagram(sk, record, rx != 0);
+            }
         }
     } else {
         count(counters::UNTRACKED_CALLS, 1);
