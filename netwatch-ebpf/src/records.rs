@@ -13,8 +13,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
-    events,
+    atomic, events,
     kernel::{AF_INET6, Sock, Task},
     maps::{CLOSED, SOCKETS, count},
     processes,

@@ -1,6 +1,6 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf};
+use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -26,6 +26,8 @@ pub(crate) struct MapSizes {
     pub(crate) processes: u32,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
+    /// Bytes of events that nobody has read yet; a power of two.
+    pub(crate) event_bytes: u32,
 }
 
 impl Default for MapSizes {
@@ -33,6 +35,7 @@ impl Default for MapSizes {
         Self {
             processes: 16_384,
             closed_bytes: 4 << 20,
+            event_bytes: 4 << 20,
         }
     }
 }
@@ -47,7 +50,7 @@ pub(super) struct Loaded {
     /// Where packets are counted, or why they are not.
     pub(super) cgroup: Result<PathBuf, String>,
     pub(super) sockets: IteratorLink,
-    owners: IteratorLink,
+    pub(super) owners: Arc<IteratorLink>,
 }
 
 /// Loads and attaches everything.
@@ -72,6 +75,7 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("PROCESSES", sizes.processes)
             .map_max_entries("CLOSED", sizes.closed_bytes)
+            .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))
     };
@@ -133,7 +137,7 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
         refused,
         cgroup,
         sockets,
-        owners,
+        owners: Arc::new(owners),
     };
     // Hooks first, then the list of what was there before: nothing falls between.
     loaded.find_owners()?;

@@ -8,6 +8,8 @@
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
+//! | `events`, `clock` | what is written of connections, to typed events |
+//! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
@@ -15,15 +17,18 @@ mod accounts;
 mod capabilities;
 mod cgroup;
 mod checks;
+mod clock;
 mod decode;
+mod events;
 mod listing;
 mod load;
 mod object;
 mod offsets;
 mod programs;
+mod pump;
 mod syscall;
 
-use std::{fmt, os::fd::AsFd as _, time::Instant};
+use std::{fmt, os::fd::AsFd as _, sync::Arc, time::Instant};
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -40,10 +45,12 @@ use self::{
     cgroup::CgroupPaths,
     listing::{Identity, Listing},
     load::Loaded,
+    pump::EbpfFeed,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
     Measure,
+    feed::Feed,
     id_hash::{IdMap, IdSet},
 };
 use crate::{
@@ -61,6 +68,7 @@ pub(crate) struct Ebpf {
     listing: Listing,
     cgroups: CgroupPaths,
     sizes: MapSizes,
+    feed: Arc<EbpfFeed>,
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
     records: usize,
@@ -89,6 +97,7 @@ impl Ebpf {
             .ok();
         give_back_memory();
         let root = loaded.cgroup.clone().unwrap_or_default();
+        let feed = Arc::new(EbpfFeed::new(&loaded)?);
         Ok(Self {
             loaded,
             log,
@@ -96,6 +105,7 @@ impl Ebpf {
             listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
+            feed,
             ownerless: IdSet::default(),
             records: 0,
             unreadable: 0,
@@ -287,6 +297,7 @@ impl Measure for Ebpf {
                 unattributed_wire_bytes: count(counters::UNATTRIBUTED_WIRE),
                 unseen_bytes: 0,
                 closed_rows: count(counters::CLOSED_ROWS),
+                events: count(counters::EVENTS_LOST),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 unreadable: self.unreadable,
@@ -317,5 +328,9 @@ impl Measure for Ebpf {
             },
             ..Status::of(Source::Ebpf)
         }
+    }
+
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        Some(Arc::clone(&self.feed) as Arc<dyn Feed>)
     }
 }
