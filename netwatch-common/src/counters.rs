@@ -14,9 +14,12 @@ pub const UNTRACKED_CALLS: u32 = 4;
 pub const UNTRACKED_PACKETS: u32 = 5;
 /// 1 once the sockets older than the collector have been listed.
 pub const SEEDED: u32 = 6;
+/// While hooks are tested, who does it: thread group id in the upper half, thread id
+/// in the lower. 0 otherwise.
+pub const TESTER: u32 = 7;
 /// 1 while someone listens to what happens to connections.
-pub const EVENTS_WANTED: u32 = 7;
+pub const EVENTS_WANTED: u32 = 8;
 /// Events of connections that did not fit into `EVENTS`.
-pub const EVENTS_LOST: u32 = 8;
+pub const EVENTS_LOST: u32 = 9;
 /// How many there are.
-pub const LEN: u32 = 9;
+pub const LEN: u32 = 10;

@@ -173,6 +173,10 @@ unsafe fn tell(
     }
     // SAFETY: the caller's promise.
     unsafe {
+        let (owner, comm) = whose(sk, header, record);
+        if owner.start_ns == ProcessKey::TEST.start_ns {
+            return;
+        }
         let flags = (*record).flags;
         let Some(mut place) = EVENTS.reserve(0) else {
             // An incoming connection's first event stands for two.
@@ -182,22 +186,6 @@ unsafe fn tell(
         };
         let event: *mut ConnectionEvent = place.as_mut_ptr();
         (&raw mut (*event).socket).write(*header);
-        let mut owner = (*record).owner;
-        let mut comm = (*record).comm;
-        if owner.start_ns != 0 {
-            // It may have another name since.
-            if let Some(process) = PROCESSES.get_ptr(&owner) {
-                comm = (*process).comm;
-            }
-        } else if header.kernel != 0 {
-            owner = ProcessKey::KERNEL;
-        } else {
-            let listener = listener(sk, 0);
-            if !listener.is_null() {
-                owner = (*listener).owner;
-                comm = (*listener).comm;
-            }
-        }
         (*event).owner = owner;
         (*event).comm = comm;
         (*event).time_ns = bpf_ktime_get_boot_ns();
@@ -211,6 +199,35 @@ unsafe fn tell(
         (*event).reserved = [0; 6];
         // Wakes the reader only when it has read everything before this one.
         place.submit(0);
+    }
+}
+
+/// Whose a connection is, and the name of that process.
+#[inline(always)]
+unsafe fn whose(
+    sk: *mut c_void,
+    header: &SocketHeader,
+    record: *const SocketRecord,
+) -> (ProcessKey, [u8; 16]) {
+    // SAFETY: the caller's promise; map values are checked for null.
+    unsafe {
+        let (owner, comm) = ((*record).owner, (*record).comm);
+        if owner.start_ns != 0 {
+            // It may have another name since.
+            return match PROCESSES.get_ptr(owner) {
+                Some(process) => (owner, (*process).comm),
+                None => (owner, comm),
+            };
+        }
+        if header.kernel != 0 {
+            return (ProcessKey::KERNEL, comm);
+        }
+        let listener = listener(sk, 0);
+        if listener.is_null() {
+            (ProcessKey::NONE, comm)
+        } else {
+            ((*listener).owner, (*listener).comm)
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub fn sock_create(ctx: SockContext) -> i32 {
     // SAFETY: the program's context is the socket.
     if let Some(record) = unsafe { records::find_or_make(ctx.as_ptr()) } {
         let leader = Task::current().leader();
-        let key = leader.key();
+        let key = processes::current_key(leader);
         // SAFETY: a map value, checked for null.
         unsafe {
             records::claim(record, &key, leader);
@@ -118,7 +118,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             // In the caller of connect or listen.
             if (*record).owner.start_ns == 0 && !sk.is_kernel() {
                 let leader = Task::current().leader();
-                let key = leader.key();
+                let key = processes::current_key(leader);
                 records::claim(record, &key, leader);
                 processes::current(&key, leader);
             }

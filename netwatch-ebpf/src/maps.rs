@@ -65,7 +65,8 @@ impl<T> InheritedStorage<T> {
     }
 }
 
-/// What was lost, what is asked for, and whether the older sockets are listed.
+/// What was lost, what is asked for, whether the older sockets are listed, and who
+/// tests the hooks.
 #[btf_map]
 pub static COUNTERS: Array<u64, { counters::LEN as usize }> = Array::new();
 
@@ -76,6 +77,15 @@ pub fn count(counter: u32, amount: u64) {
         // SAFETY: a value of an array map, checked for null.
         unsafe { atomic::add(value, amount) };
     }
+}
+
+/// The thread that tests the hooks; 0 while none does.
+#[inline(always)]
+pub fn tester() -> u64 {
+    COUNTERS
+        .get(counters::TESTER)
+        // SAFETY: a value of an array map, checked for null.
+        .map_or(0, |value| unsafe { ptr::read_volatile(value) })
 }
 
 /// `true` once the sockets older than the collector are listed.

@@ -18,6 +18,7 @@
 mod builder;
 mod events;
 mod health;
+mod hook;
 mod host;
 mod host_parts;
 mod ladder;
@@ -37,6 +38,7 @@ use std::{
 pub use self::{
     builder::{Backend, Builder},
     events::{EventStream, Events},
+    hook::Hook,
     host::{Check, Host},
     pace::Pace,
     reader::Reader,
@@ -154,7 +156,8 @@ impl Collector {
             match core.backend.read() {
                 Ok(reading) => break reading,
                 Err(failure) => {
-                    core.backend = core.ladder.step_down(failure)?;
+                    let status = core.backend.status();
+                    core.backend = core.ladder.step_down(status, failure)?;
                     let hub = core.backend.feed().map(Hub::new);
                     if let Some(ended) = std::mem::replace(&mut core.hub, hub) {
                         ended.end();

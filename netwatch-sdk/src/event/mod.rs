@@ -109,7 +109,6 @@ impl Side {
 
 /// Something happened to a connection. All figures are those of that moment.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct ConnectionEvent {
     /// What.
     pub change: Change,

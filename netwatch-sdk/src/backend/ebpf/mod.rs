@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `programs` | which programs there are, and the ladder of rungs |
 //! | `offsets` | where this kernel keeps the fields they read |
-//! | `load` | loading, attaching, listing the older sockets |
+//! | `load` | climbing the ladder: loading, attaching, testing, listing the older sockets |
+//! | `self_test`, `causes` | whether a rung counts, and why one does not |
+//! | `watchdog` | noticing that it has stopped |
+//! | `refusal` | what the kernel refuses, with the way out |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
@@ -15,6 +18,7 @@
 
 mod accounts;
 mod capabilities;
+mod causes;
 mod cgroup;
 mod checks;
 mod clock;
@@ -26,7 +30,10 @@ mod object;
 mod offsets;
 mod programs;
 mod pump;
+mod refusal;
+mod self_test;
 mod syscall;
+mod watchdog;
 
 use std::{fmt, os::fd::AsFd as _, sync::Arc, time::Instant};
 
@@ -46,6 +53,8 @@ use self::{
     listing::{Identity, Listing},
     load::Loaded,
     pump::EbpfFeed,
+    self_test::Outcome,
+    watchdog::Watchdog,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
@@ -55,7 +64,8 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    collector::{MapPressure, Packets, Refusal, Status},
+    collector::{Hook, MapPressure, Packets, Refusal, Status},
+    error::chain,
     reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
 };
 
@@ -71,6 +81,7 @@ pub(crate) struct Ebpf {
     feed: Arc<EbpfFeed>,
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
+    watchdog: Watchdog,
     records: usize,
     unreadable: u64,
 }
@@ -78,19 +89,20 @@ pub(crate) struct Ebpf {
 impl fmt::Debug for Ebpf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ebpf")
-            .field("hook", &self.loaded.rung.name)
+            .field("hook", &self.loaded.rung.hook.name())
             .finish_non_exhaustive()
     }
 }
 
 impl Ebpf {
-    /// Loads and attaches the programs on this thread. About 60 ms.
+    /// Loads and attaches the programs on this thread, with the first of the hooks that
+    /// works. About 60 ms.
     ///
     /// # Errors
     ///
     /// Names the missing capability, kernel feature or mount.
-    pub(crate) fn start(sizes: MapSizes) -> Result<Self> {
-        let mut loaded = load::load(sizes)?;
+    pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Self> {
+        let mut loaded = load::load(sizes, hooks)?;
         // Without the log the figures are as good.
         let log = EbpfLogger::init(&mut loaded.ebpf)
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
@@ -107,6 +119,7 @@ impl Ebpf {
             sizes,
             feed,
             ownerless: IdSet::default(),
+            watchdog: Watchdog::new(Instant::now()),
             records: 0,
             unreadable: 0,
         })
@@ -122,7 +135,9 @@ impl Ebpf {
             .sockets
             .run(|| {
                 while let Some(item) = open.next() {
-                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item) {
+                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item)
+                        && row.record.owner != ProcessKey::TEST
+                    {
                         listing.take(row);
                     }
                 }
@@ -135,6 +150,7 @@ impl Ebpf {
         let mut closed = ring(&self.loaded, "CLOSED")?;
         while let Some(item) = closed.next() {
             match SocketRow::read_from_prefix(&item) {
+                Ok((row, _)) if row.record.owner == ProcessKey::TEST => {}
                 Ok((row, _)) => rows.push(row),
                 Err(_) => unreadable += 1,
             }
@@ -169,6 +185,19 @@ impl Ebpf {
             let _ = map.remove(&zerocopy::transmute!(*key));
         }
         Ok(())
+    }
+
+    /// Tests the rung again when it looks as if it had stopped counting.
+    fn watch(&mut self) -> Result<()> {
+        let packets = self.loaded.cgroup.is_ok();
+        let counted = self.accounts.sum();
+        let now = Instant::now();
+        if !self.watchdog.suspects(counted, packets, now) {
+            return Ok(());
+        }
+        let outcome = self.loaded.test();
+        self.watchdog.tested(outcome.is_ok(), now);
+        outcome
     }
 
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
@@ -224,7 +253,9 @@ impl Measure for Ebpf {
         // In this order: see `accounts`.
         let records: Vec<(ProcessKey, ProcessRecord)> = {
             let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
-            syscall::read_map(map.fd().as_fd()).map_err(failed)?
+            let mut records = syscall::read_map(map.fd().as_fd()).map_err(failed)?;
+            records.retain(|(key, _)| *key != ProcessKey::TEST);
+            records
         };
         self.list_with_owners()?;
         let (closed, unreadable) = self.closed_sockets()?;
@@ -237,6 +268,7 @@ impl Measure for Ebpf {
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
+        self.watch()?;
 
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: IdMap<ProcessKey, String> = self
@@ -306,12 +338,19 @@ impl Measure for Ebpf {
     }
 
     fn status(&self) -> Status {
-        let refused = self.loaded.refused.iter().map(|(what, why)| Refusal {
-            what: (*what).to_owned(),
-            why: why.clone(),
+        let refused = self.loaded.refused.iter().map(|(hook, why)| Refusal {
+            what: hook.name().to_owned(),
+            why: chain(why),
         });
+        let mut limits = Vec::new();
+        if let Err(why) = &self.loaded.cgroup {
+            limits.push(format!("packets are not counted: {why}"));
+        }
+        if let Outcome::NotPossible(why) = &self.loaded.tested {
+            limits.push(format!("the hook is not tested: {why}"));
+        }
         Status {
-            hook: Some(self.loaded.rung.name),
+            hook: Some(self.loaded.rung.hook.name()),
             refused: refused.collect(),
             packets: match &self.loaded.cgroup {
                 Ok(path) => Packets::Counted(path.display().to_string()),
@@ -322,10 +361,7 @@ impl Measure for Ebpf {
                 used: self.records as u64,
                 capacity: u64::from(self.sizes.processes),
             }],
-            limits: match &self.loaded.cgroup {
-                Ok(_) => Vec::new(),
-                Err(why) => vec![format!("packets are not counted: {why}")],
-            },
+            limits,
             ..Status::of(Source::Ebpf)
         }
     }
