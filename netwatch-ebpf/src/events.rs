@@ -28,13 +28,13 @@ use crate::{
         IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, Sock, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
         TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
     },
-    maps::{EVENTS, LISTENERS, PROCESSES, count, is_set},
+    maps::{EVENTS, LISTENERS, PROCESSES, count, counter},
     records,
 };
 
 #[inline(always)]
 fn wanted() -> bool {
-    is_set(counters::EVENTS_WANTED)
+    counter(counters::EVENTS_WANTED) != 0
 }
 
 /// A connect call was made.
@@ -139,9 +139,7 @@ pub unsafe fn closed(sk: *mut c_void, header: &SocketHeader, record: *const Sock
                     && header.remote_port_be != 0
                     && (*record).tx_bytes | (*record).rx_bytes != 0
         } else {
-            flags & (FLAG_OUTGOING | FLAG_INCOMING | FLAG_OLDER) != 0
-                && flags & (FLAG_LISTENING | FLAG_FAILED) == 0
-                && header.remote_port_be != 0
+            flags & (FLAG_LISTENING | FLAG_FAILED) == 0 && header.remote_port_be != 0
         };
         if was_connected {
             tell(CLOSED, header.state, 0, sk, header, record);
