@@ -20,12 +20,13 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
 use netwatch_common::{
     counters,
-    socket::{FLAG_ENDED, FLAG_MARKED, FLAG_WRITTEN, SocketRecord},
+    socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, FLAG_WRITTEN, SocketRecord},
 };
 
 use crate::{
-    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task, socket_of, socket_of_file},
-    maps::{OPEN, count, list_whole},
+    events,
+    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, TCP_LISTEN, Task, socket_of, socket_of_file},
+    maps::{OPEN, count, list_whole, seeded},
     packets, processes, records, store,
 };
 
@@ -109,13 +110,16 @@ fn own<const TABLE: bool>(task: *const c_void, sk: Sock<TABLE>) {
     }
     // SAFETY: the socket of an open file; the record is checked for null.
     unsafe {
-        let Some(record) = store::find_or_make::<TABLE>(sk.0) else {
+        let Some(record) = store::find_or_make(sk.0) else {
             return;
         };
         let leader = Task::<false>(task).leader();
         let key = leader.key();
         if records::claim::<TABLE, false>(sk.0, record, &key, leader) {
             processes::entry(&key, &leader.comm(), leader.cgroup_id());
+            if !seeded() {
+                (*record).flags |= FLAG_OLDER;
+            }
         }
         if (*record).flags & FLAG_MARKED == 0
             && let Some(tcp) = sk.tcp()
@@ -123,6 +127,9 @@ fn own<const TABLE: bool>(task: *const c_void, sk: Sock<TABLE>) {
             (*record).copied_seq = tcp.copied_seq();
             (*record).written_seq = tcp.write_seq();
             (*record).flags |= FLAG_MARKED | FLAG_WRITTEN;
+        }
+        if sk.state() == TCP_LISTEN {
+            events::listening(sk, record);
         }
     }
 }
@@ -229,7 +236,7 @@ unsafe fn list<const TABLE: bool>(
             fresh
         };
         ptr::write_volatile(&raw mut (*record).listed, next);
-        let mut header = records::header::<TABLE, TABLE>(sk, sk.0, record);
+        let mut header = records::header(sk, sk.0, record);
         records::add_tcp(&mut header, sk);
         records::write_row(row.as_mut_ptr(), header, record);
     }

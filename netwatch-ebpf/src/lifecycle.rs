@@ -23,10 +23,15 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, SockContext, SockOpsContext},
 };
 use aya_log_ebpf::{debug, trace};
-use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
+use netwatch_common::socket::{
+    FLAG_FAILED, FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING,
+};
 
 use crate::{
-    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task},
+    events,
+    kernel::{
+        IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
+    },
     processes, records,
     store::{self, in_table},
 };
@@ -35,17 +40,12 @@ const ALLOW: i32 = 1;
 
 const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 
-const TCP_ESTABLISHED: i32 = 1;
-const TCP_SYN_SENT: i32 = 2;
-const TCP_SYN_RECV: i32 = 3;
-const TCP_LISTEN: i32 = 10;
-
 /// A process makes a socket: it owns it.
 #[cgroup_sock(sock_create)]
 pub fn sock_create(ctx: SockContext) -> i32 {
     let sk = ctx.as_ptr();
     // SAFETY: the program's context is the socket.
-    if let Some(record) = unsafe { store::find_or_make::<false>(sk) } {
+    if let Some(record) = unsafe { store::find_or_make(sk) } {
         let leader = Task::<false>::current().leader();
         let key = processes::current_key(leader);
         // SAFETY: a map value, checked for null; the helper takes the context.
@@ -81,9 +81,9 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     if sk.protocol() != IPPROTO_TCP {
         // SAFETY: the program's context is the socket; the record is checked for null.
         unsafe {
-            if let Some(record) = store::find::<false>(ctx.as_ptr()) {
-                let header = records::header::<false, true>(sk, ctx.as_ptr(), record);
-                records::close(header, record);
+            if let Some(record) = store::find(ctx.as_ptr()) {
+                let header = records::header(sk, ctx.as_ptr(), record);
+                records::close(ctx.as_ptr(), header, record);
                 store::remove_at_end(ctx.as_ptr());
             }
         }
@@ -94,7 +94,20 @@ pub fn sock_release(ctx: SockContext) -> i32 {
 /// A connection changes its state; also one of multipath TCP.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    set_state::<false>(&ctx);
+    0
+}
+
+/// The same where records are in the table, also before Linux 5.11.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_table(ctx: BtfTracePointContext) -> i32 {
+    set_state::<true>(&ctx);
+    0
+}
+
+#[inline(always)]
+fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
+    let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
         (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
@@ -105,19 +118,27 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
         let record = if direction == 0 {
-            store::find::<false>(sk.0)
+            store::find(sk.0)
         } else {
-            store::find_or_make::<false>(sk.0)
+            store::find_or_make(sk.0)
         };
-        let Some(record) = record else { return 0 };
+        let Some(record) = record else { return };
         (*record).states = (*record).states.wrapping_add(1);
-        if new == TCP_CLOSE.into() {
+        if new == TCP_CLOSE {
             records::keep_addresses(record, sk);
+            events::broken(sk, old, record);
         }
         if direction == 0 {
-            return 0;
+            return;
         }
-        let mut flags = (*record).flags & !DIRECTIONS | direction;
+        let before = (*record).flags;
+        // Both sides connected at the same time: it is this host's connection too.
+        let direction = if new == TCP_ESTABLISHED && before & FLAG_OUTGOING != 0 {
+            FLAG_OUTGOING
+        } else {
+            direction
+        };
+        let mut flags = before & !(DIRECTIONS | FLAG_FAILED) | direction;
         if new == TCP_ESTABLISHED
             && let Some(tcp) = sk.tcp()
         {
@@ -125,8 +146,23 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             flags |= FLAG_MARKED;
         }
         (*record).flags = flags;
+        if new == TCP_ESTABLISHED {
+            events::established(sk, old, record);
+            return;
+        }
+        // In the caller of connect or listen.
+        if (*record).owner.start_ns == 0 && !sk.is_kernel() {
+            let leader = Task::<TABLE>::current().leader();
+            let key = processes::current_key(leader);
+            records::claim::<TABLE, TABLE>(sk.0, record, &key, leader);
+            processes::current(&key, leader);
+        }
+        if new == TCP_LISTEN {
+            events::listening(sk, record);
+        } else {
+            events::connecting(sk, record);
+        }
     }
-    0
 }
 
 /// A TCP socket is gone, its last packet sent.
@@ -135,8 +171,8 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: Sock<false> = Sock(ctx.arg(0));
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
-        if let Some(record) = store::find::<false>(sk.0) {
-            let mut header = records::header::<false, false>(sk, sk.0, record);
+        if let Some(record) = store::find(sk.0) {
+            let mut header = records::header(sk, sk.0, record);
             records::add_tcp(&mut header, sk);
             debug!(
                 &ctx,
@@ -146,7 +182,7 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
                 (*record).tx_bytes,
                 (*record).rx_bytes
             );
-            records::close(header, record);
+            records::close(sk.0, header, record);
             store::remove_at_end(sk.0);
         }
     }

@@ -9,7 +9,8 @@
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map`, `iter/bpf_map_elem` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
-//! of totals, `store` finds a socket's record, `maps` holds the maps. No program writes
+//! of totals, `store` finds a socket's record, `events` tells of connections, `maps`
+//! holds the maps. No program writes
 //! a record per call or packet.
 #![no_std]
 #![no_main]
@@ -21,6 +22,7 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod events;
 mod iterators;
 mod kernel;
 mod lifecycle;

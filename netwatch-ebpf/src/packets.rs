@@ -75,7 +75,7 @@ fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
         return;
     }
     // SAFETY: a full socket.
-    let Some(record) = (unsafe { store::find_or_make::<false>(sk.cast()) }) else {
+    let Some(record) = (unsafe { store::find_or_make(sk.cast()) }) else {
         count(counters::UNTRACKED_PACKETS, 1);
         return;
     };

@@ -25,7 +25,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, events,
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
@@ -73,7 +73,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
         && !sk.has_other_reader(tcp)
         // Where the table is full, only the call's own result tells.
         // SAFETY: a tracepoint's socket argument.
-        && (!in_table() || unsafe { store::find_or_make::<false>(sk.0) }.is_some())
+        && (!in_table() || unsafe { store::find_or_make(sk.0) }.is_some())
     {
         return 0;
     }
@@ -100,7 +100,7 @@ pub fn tcp_rcv_space_adjust_table(ctx: BtfTracePointContext) -> i32 {
 fn read_stream<const TABLE: bool>(sk: Sock<false>) {
     let Some(tcp) = sk.tcp() else { return };
     // SAFETY: a tracepoint's socket argument.
-    let Some(record) = (unsafe { store::find_or_make::<TABLE>(sk.0) }) else {
+    let Some(record) = (unsafe { store::find_or_make(sk.0) }) else {
         count(counters::UNTRACKED_CALLS, 1);
         return;
     };
@@ -135,10 +135,15 @@ fn read_stream<const TABLE: bool>(sk: Sock<false>) {
 #[inline(always)]
 pub unsafe fn add<const TABLE: bool, const PROBE: bool>(sk: Sock<PROBE>, tx: u64, rx: u64) {
     // SAFETY: the caller's promise.
-    if let Some(record) = unsafe { store::find_or_make::<TABLE>(sk.0) } {
+    if let Some(record) = unsafe { store::find_or_make(sk.0) } {
         let end_is_seen = ends_are_seen() || sk.protocol() == IPPROTO_TCP;
         // SAFETY: a map value, checked for null.
-        unsafe { credit::<TABLE>(sk.0, record, tx, rx, end_is_seen) };
+        unsafe {
+            credit::<TABLE>(sk.0, record, tx, rx, end_is_seen);
+            if (*record).opened_ns == 0 {
+                events::datagram::<TABLE, PROBE>(sk, record, rx != 0);
+            }
+        }
     } else {
         count(counters::UNTRACKED_CALLS, 1);
         let leader = Task::<TABLE>::current().leader();

@@ -15,7 +15,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, events,
     kernel::{AF_INET6, Sock, Task},
     maps::{CLOSED, count},
     processes,
@@ -34,10 +34,12 @@ pub unsafe fn claim<const TABLE: bool, const PROBE: bool>(
     key: &ProcessKey,
     leader: Task<PROBE>,
 ) -> bool {
-    // SAFETY: the caller's promise. Only the one that wins the claim writes the name.
+    // SAFETY: the caller's promise. Only the one that wins the claim writes the rest.
     unsafe {
-        let is_owner = store::claim::<TABLE>(sk, record, key);
+        let start = &raw mut (*record).owner.start_ns;
+        let is_owner = store::claim::<TABLE>(sk, start, key.start_ns);
         if is_owner {
+            (*record).owner.tgid = key.tgid;
             (*record).comm = leader.comm();
         }
         is_owner
@@ -84,7 +86,7 @@ fn addresses<const PROBE: bool>(sk: Sock<PROBE>) -> ([u64; 2], [u64; 2]) {
 ///
 /// `record` is a record, checked for null.
 #[inline(always)]
-pub unsafe fn keep_addresses(record: *mut SocketRecord, sk: Sock<false>) {
+pub unsafe fn keep_addresses<const PROBE: bool>(record: *mut SocketRecord, sk: Sock<PROBE>) {
     let (local, remote) = addresses(sk);
     // SAFETY: the caller's promise.
     unsafe {
@@ -100,7 +102,7 @@ pub unsafe fn keep_addresses(record: *mut SocketRecord, sk: Sock<false>) {
 ///
 /// As for [`header`].
 #[inline(always)]
-unsafe fn cookie<const TABLE: bool, const PROBE: bool>(
+unsafe fn cookie<const PROBE: bool>(
     sk: Sock<PROBE>,
     cookie_of: *mut c_void,
     record: *mut SocketRecord,
@@ -109,7 +111,7 @@ unsafe fn cookie<const TABLE: bool, const PROBE: bool>(
     // SAFETY: the caller's promise.
     unsafe {
         // Tracing programs have the call since Linux 5.12, kprobes never.
-        if !TABLE && !in_table() {
+        if !in_table() {
             return bpf_get_socket_cookie(cookie_of);
         }
         let cookie = sk.cookie();
@@ -130,9 +132,9 @@ unsafe fn cookie<const TABLE: bool, const PROBE: bool>(
 /// # Safety
 ///
 /// `record` is a record of `sk`, checked for null, and `cookie_of` what the program type
-/// may pass to `bpf_get_socket_cookie` for it; anything where `TABLE`.
+/// may pass to `bpf_get_socket_cookie` for it; with the table, anything.
 #[inline(always)]
-pub unsafe fn header<const TABLE: bool, const PROBE: bool>(
+pub unsafe fn header<const PROBE: bool>(
     sk: Sock<PROBE>,
     cookie_of: *mut c_void,
     record: *mut SocketRecord,
@@ -141,7 +143,7 @@ pub unsafe fn header<const TABLE: bool, const PROBE: bool>(
     let (netns_inode, netns_cookie) = sk.netns();
     SocketHeader {
         // SAFETY: the caller's promise.
-        cookie: unsafe { cookie::<TABLE, PROBE>(sk, cookie_of, record) },
+        cookie: unsafe { cookie(sk, cookie_of, record) },
         netns_cookie,
         cgroup_id: sk.cgroup_id(),
         local,
@@ -201,9 +203,9 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
 ///
 /// # Safety
 ///
-/// `record` is a record, checked for null.
+/// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
+pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut SocketRecord) {
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.
     let owner = unsafe {
@@ -216,6 +218,7 @@ pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
             header.remote = (*record).last_remote;
             header.remote_port_be = (*record).last_remote_port_be;
         }
+        events::closed(sk, &header, record);
         (*record).owner
     };
     let key = if owner.start_ns == 0 && header.kernel != 0 {

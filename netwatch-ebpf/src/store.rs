@@ -30,7 +30,7 @@ static IN_TABLE: u32 = 0;
 #[unsafe(no_mangle)]
 static DESTRUCT_SEEN: u32 = 0;
 
-/// A new record. A constant of the object: 192 bytes are much for the stack of a program.
+/// A new record. A constant of the object: 200 bytes are much for the stack of a program.
 static NEW: SocketRecord = {
     const NO_PACKETS: Wire = Wire {
         rx_bytes: 0,
@@ -46,6 +46,7 @@ static NEW: SocketRecord = {
         shared_rx_bytes: 0,
         listed: 0,
         wire: [NO_PACKETS; 2],
+        opened_ns: 0,
         copied_seq: 0,
         flags: 0,
         comm: [0; 16],
@@ -71,11 +72,11 @@ pub fn in_table() -> bool {
 ///
 /// # Safety
 ///
-/// `sk` is a socket pointer that the program type may pass to `bpf_sk_storage_get`;
-/// where `TABLE`, or the table is in use, any.
+/// `sk` is a socket pointer that the program type may pass to `bpf_sk_storage_get`; with
+/// the table, any.
 #[inline(always)]
-pub unsafe fn find<const TABLE: bool>(sk: *mut c_void) -> Option<*mut SocketRecord> {
-    if TABLE || in_table() {
+pub unsafe fn find(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    if in_table() {
         return SOCKET_TABLE.get_ptr_mut(address(sk));
     }
     // SAFETY: the caller's promise.
@@ -93,8 +94,8 @@ pub unsafe fn find<const TABLE: bool>(sk: *mut c_void) -> Option<*mut SocketReco
     reason = "a value would be copied to the stack"
 )]
 #[inline(always)]
-pub unsafe fn find_or_make<const TABLE: bool>(sk: *mut c_void) -> Option<*mut SocketRecord> {
-    if TABLE || in_table() {
+pub unsafe fn find_or_make(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    if in_table() {
         let address = address(sk);
         if let Some(record) = SOCKET_TABLE.get_ptr_mut(address) {
             return Some(record);
@@ -123,43 +124,34 @@ pub fn remove_at_end(sk: *mut c_void) {
     }
 }
 
-/// Writes the owner into a record that has none, and says whether it did.
+/// Sets a place in a record to a number if it is 0, and says whether it did. A kernel
+/// before Linux 5.12 refuses a program that compares and exchanges: those have `TABLE`.
 ///
 /// # Safety
 ///
-/// `record` is a record of `sk`, checked for null.
+/// `place` is in a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn claim<const TABLE: bool>(
-    sk: *mut c_void,
-    record: *mut SocketRecord,
-    key: &ProcessKey,
-) -> bool {
-    // SAFETY: the caller's promise. Only the one that wins the claim writes the rest.
+pub unsafe fn claim<const TABLE: bool>(sk: *mut c_void, place: *mut u64, number: u64) -> bool {
+    // SAFETY: the caller's promise.
     unsafe {
-        let owner = &raw mut (*record).owner;
-        if ptr::read_volatile(&raw const (*owner).start_ns) != 0 {
+        if ptr::read_volatile(place) != 0 {
             return false;
         }
-        if TABLE || in_table() {
-            // A lock that is only tried: while another holds it, that one is the owner.
-            let address = address(sk);
-            if CLAIMS.insert(address, 0, BPF_NOEXIST.into()).is_err() {
-                return false;
-            }
-            let is_free = ptr::read_volatile(&raw const (*owner).start_ns) == 0;
-            if is_free {
-                (*owner).tgid = key.tgid;
-                ptr::write_volatile(&raw mut (*owner).start_ns, key.start_ns);
-            }
-            let _ = CLAIMS.remove(address);
-            return is_free;
+        if !TABLE && !in_table() {
+            return atomic::claim(place, number);
         }
-        if !atomic::claim(&raw mut (*owner).start_ns, key.start_ns) {
+        // A lock that is only tried: while another holds it, that one sets the place.
+        let address = address(sk);
+        if CLAIMS.insert(address, 0, BPF_NOEXIST.into()).is_err() {
             return false;
         }
-        (*owner).tgid = key.tgid;
+        let is_free = ptr::read_volatile(place) == 0;
+        if is_free {
+            ptr::write_volatile(place, number);
+        }
+        let _ = CLAIMS.remove(address);
+        is_free
     }
-    true
 }
 
 /// Whether the socket has its number; if not, the caller has the kernel give it a cookie.

@@ -1,6 +1,6 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{fs::File, os::fd::AsFd as _, path::PathBuf};
+use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -14,7 +14,7 @@ use super::{
     cgroup,
     object::OBJECT,
     offsets,
-    programs::{self, LIFECYCLE, Place, Program, Rung, Store},
+    programs::{self, Place, Program, Rung, Store},
     refusal::{no_hook, refusal},
     self_test::{self, Outcome},
     syscall::IteratorLink,
@@ -32,6 +32,8 @@ pub(crate) struct MapSizes {
     pub(crate) in_table: bool,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
+    /// Bytes of events that nobody has read yet; a power of two.
+    pub(crate) event_bytes: u32,
 }
 
 impl Default for MapSizes {
@@ -41,6 +43,7 @@ impl Default for MapSizes {
             sockets: 65_536,
             in_table: false,
             closed_bytes: 4 << 20,
+            event_bytes: 4 << 20,
         }
     }
 }
@@ -61,7 +64,7 @@ pub(super) struct Loaded {
     /// How the last test of the rung went.
     pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
-    owners: IteratorLink,
+    pub(super) owners: Arc<IteratorLink>,
 }
 
 /// What the running kernel says of itself, large, and needed at the start only.
@@ -109,7 +112,7 @@ impl Kernel {
             cgroup,
             tested: Outcome::Passed,
             sockets,
-            owners,
+            owners: Arc::new(owners),
         };
         loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
@@ -165,9 +168,10 @@ impl Kernel {
             .map_max_entries("CLOSED", sizes.closed_bytes)
             .map_max_entries("SOCKET_TABLE", sockets)
             .map_max_entries("CLAIMS", claims)
+            .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))?;
-        attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
+        attach_all(&mut ebpf, store.lifecycle(), &self.btf, None)?;
         Ok(ebpf)
     }
 }

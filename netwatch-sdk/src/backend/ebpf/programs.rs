@@ -56,8 +56,16 @@ impl Store {
         }
     }
 
+    /// The programs that every rung with it needs.
+    pub(super) const fn lifecycle(self) -> &'static [Program] {
+        match self {
+            Self::Sockets => LIFECYCLE,
+            Self::Table => LIFECYCLE_TABLE,
+        }
+    }
+
     /// The programs of the cgroup v2 root.
-    pub(super) fn cgroup(self) -> &'static [Program] {
+    pub(super) const fn cgroup(self) -> &'static [Program] {
         match (self, CGROUP) {
             (Self::Sockets, [all @ .., _]) => all,
             _ => CGROUP,
@@ -109,9 +117,19 @@ pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
 
 /// Beginnings and ends of TCP connections and processes; needed with every rung. Ends
 /// come before beginnings: a record whose socket ends unseen stays in the table.
-pub(super) const LIFECYCLE: &[Program] = &[
+const LIFECYCLE: &[Program] = &[
     tracepoint("tcp_destroy_sock"),
     tracepoint("inet_sock_set_state"),
+    tracepoint("task_rename"),
+    tracepoint("sched_process_exit"),
+];
+
+const LIFECYCLE_TABLE: &[Program] = &[
+    tracepoint("tcp_destroy_sock"),
+    Program {
+        name: "inet_sock_set_state_table",
+        place: Place::TpBtf("inet_sock_set_state"),
+    },
     tracepoint("task_rename"),
     tracepoint("sched_process_exit"),
 ];
