@@ -21,5 +21,7 @@ pub const TESTER: u32 = 7;
 pub const QUIET: u32 = 8;
 /// 1 while a listing is to have a row for every socket.
 pub const LIST_WHOLE: u32 = 9;
+/// Sockets that have ended; counted before anything else is done about it.
+pub const ENDS: u32 = 10;
 /// How many there are.
-pub const LEN: u32 = 10;
+pub const LEN: u32 = 11;
