@@ -206,12 +206,14 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
 /// `record` is a record of `sk`, checked for null.
 #[inline(always)]
 pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut SocketRecord) {
+    // SAFETY: the caller's promise.
+    if unsafe { (*record).flags } & FLAG_ENDED != 0 {
+        return;
+    }
+    count(counters::ENDS, 1);
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.
     let owner = unsafe {
-        if (*record).flags & FLAG_ENDED != 0 {
-            return;
-        }
         ptr::write_volatile(&raw mut (*record).flags, (*record).flags | FLAG_ENDED);
         if header.remote_port_be == 0 && (*record).last_remote_port_be != 0 {
             header.local = (*record).last_local;
