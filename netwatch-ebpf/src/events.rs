@@ -37,18 +37,19 @@ fn wanted() -> bool {
     counter(counters::EVENTS_WANTED) != 0
 }
 
-/// A connect call was made.
+/// Nothing to tell.
+pub const NONE: u8 = 0;
+
+/// A connect call was made. Returns the kind of event, as the next two.
 ///
 /// # Safety
 ///
 /// `sk` is a tracepoint's argument, `record` its value of `SOCKETS`, checked for null.
 #[inline(always)]
-pub unsafe fn connecting(sk: Sock<false>, record: *mut SocketRecord) {
+pub unsafe fn connecting(record: *mut SocketRecord) -> u8 {
     // SAFETY: the caller's promise.
-    unsafe {
-        (*record).opened_ns = bpf_ktime_get_boot_ns();
-        tell_state(OPENED, TCP_CLOSE, sk, record);
-    }
+    unsafe { (*record).opened_ns = bpf_ktime_get_boot_ns() };
+    OPENED
 }
 
 /// A handshake is done.
@@ -57,14 +58,14 @@ pub unsafe fn connecting(sk: Sock<false>, record: *mut SocketRecord) {
 ///
 /// As for [`connecting`].
 #[inline(always)]
-pub unsafe fn established(sk: Sock<false>, old: u8, record: *mut SocketRecord) {
+pub unsafe fn established(record: *mut SocketRecord) -> u8 {
     // SAFETY: the caller's promise.
     unsafe {
         if (*record).flags & FLAG_INCOMING != 0 {
             (*record).opened_ns = bpf_ktime_get_boot_ns();
         }
-        tell_state(ESTABLISHED, old, sk, record);
     }
+    ESTABLISHED
 }
 
 /// A connection's state became CLOSE, which is news unless both sides wanted it.
@@ -73,7 +74,7 @@ pub unsafe fn established(sk: Sock<false>, old: u8, record: *mut SocketRecord) {
 ///
 /// As for [`connecting`].
 #[inline(always)]
-pub unsafe fn broken(sk: Sock<false>, old: u8, record: *mut SocketRecord) {
+pub unsafe fn broken(sk: Sock<false>, old: u8, record: *mut SocketRecord) -> u8 {
     // SAFETY: the caller's promise.
     unsafe {
         let is_news = match old {
@@ -87,9 +88,7 @@ pub unsafe fn broken(sk: Sock<false>, old: u8, record: *mut SocketRecord) {
         if matches!(old, TCP_SYN_SENT | TCP_SYN_RECV) {
             (*record).flags |= FLAG_FAILED;
         }
-        if is_news {
-            tell_state(BROKEN, old, sk, record);
-        }
+        if is_news { BROKEN } else { NONE }
     }
 }
 
@@ -158,8 +157,13 @@ pub unsafe fn closed(sk: *mut c_void, header: &SocketHeader, record: *const Sock
     }
 }
 
+/// Tells of a TCP socket, in one place of the program: it is long.
+///
+/// # Safety
+///
+/// As for [`connecting`].
 #[inline(always)]
-unsafe fn tell_state(kind: u8, old: u8, sk: Sock<false>, record: *mut SocketRecord) {
+pub unsafe fn tell_state(kind: u8, old: u8, sk: Sock<false>, record: *mut SocketRecord) {
     if wanted() {
         // SAFETY: the caller's promise.
         unsafe {
@@ -207,7 +211,11 @@ unsafe fn tell(
         (*event).flags = flags;
         (*event).kind = kind;
         (*event).old_state = old_state;
-        (*event).reserved = [0; 6];
+        // Whole arrays would be calls of `memset` and `memmove`, see `processes`.
+        let reserved = (&raw mut (*event).reserved).cast::<u16>();
+        for part in 0..3 {
+            reserved.add(part).write_volatile(0);
+        }
         // Wakes the reader only when it has read everything before this one.
         place.submit(0);
     }
@@ -257,8 +265,13 @@ pub unsafe fn listening<const PROBE: bool>(sk: Sock<PROBE>, record: *const Socke
         if wanted() {
             let listener = listener(sk.0, BPF_SK_STORAGE_GET_F_CREATE.into());
             if !listener.is_null() {
-                (*listener).owner = (*record).owner;
-                (*listener).comm = (*record).comm;
+                (*listener).owner.start_ns = (*record).owner.start_ns;
+                (*listener).owner.tgid = (*record).owner.tgid;
+                let from = (&raw const (*record).comm).cast::<u64>();
+                let to = (&raw mut (*listener).comm).cast::<u64>();
+                for half in 0..2 {
+                    to.add(half).write_volatile(from.add(half).read_volatile());
+                }
             }
         } else {
             bpf_sk_storage_delete((&raw const LISTENERS).cast_mut().cast(), sk.0);

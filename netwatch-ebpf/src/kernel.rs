@@ -6,7 +6,8 @@
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::helpers::{
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_skc_to_tcp_sock,
+    generated::bpf_probe_read_kernel,
 };
 use netwatch_common::{
     offsets::{ABSENT, Offsets},
@@ -46,8 +47,18 @@ unsafe fn load<T: Copy, const PROBE: bool>(base: *const c_void, offset: u32) -> 
     }
     let field = base.wrapping_byte_add(offset as usize);
     if PROBE {
-        // SAFETY: the helper checks the address itself.
-        unsafe { bpf_probe_read_kernel(field.cast::<T>()) }.unwrap_or_else(|_| zero())
+        // The helper checks the address itself, and writes zeros if there is nothing. A
+        // branch on its result, in each of thirty fields, is too much for old verifiers.
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: as many bytes as the value has, all of them written.
+        unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                field.cast(),
+            );
+            value.assume_init()
+        }
     } else {
         // SAFETY: the caller's promise; the kernel handles a fault as a zero.
         unsafe { ptr::read_volatile(field.cast::<T>()) }
@@ -291,6 +302,24 @@ impl<const PROBE: bool> Tcp<PROBE> {
     #[inline(always)]
     pub fn write_seq(self) -> u32 {
         self.field(offset!(tcp_write_seq))
+    }
+
+    /// Bytes that were written since the stream began, and 1 for the SYN where this side
+    /// sent it. Not once a FIN is written.
+    #[inline(always)]
+    pub fn written(self) -> u64 {
+        let unacknowledged = self
+            .write_seq()
+            .wrapping_sub(self.field::<u32>(offset!(tcp_snd_una)));
+        self.field::<u64>(offset!(tcp_bytes_acked))
+            .wrapping_add(u64::from(unacknowledged))
+    }
+
+    /// `true` while sequence numbers are being set by hand (`TCP_REPAIR`).
+    #[inline(always)]
+    pub fn is_repaired(self) -> bool {
+        let bit = offset!(tcp_repair_bit);
+        bit != ABSENT && self.field::<u8>(bit / 8) & (1 << (bit % 8)) != 0
     }
 
     #[inline(always)]

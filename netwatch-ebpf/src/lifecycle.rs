@@ -24,16 +24,17 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, trace};
 use netwatch_common::socket::{
-    FLAG_FAILED, FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING,
+    FLAG_ENDED, FLAG_FAILED, FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING,
+    SocketRecord,
 };
 
 use crate::{
-    events,
+    atomic, events,
     kernel::{
         IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
     },
-    processes, records,
-    store::{self, in_table},
+    kprobes, processes, records,
+    store::{self, by_kprobes, in_table},
 };
 
 const ALLOW: i32 = 1;
@@ -45,7 +46,7 @@ const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 pub fn sock_create(ctx: SockContext) -> i32 {
     let sk = ctx.as_ptr();
     // SAFETY: the program's context is the socket.
-    if let Some(record) = unsafe { store::find_or_make(sk) } {
+    if let Some(record) = unsafe { store::make(sk) } {
         let leader = Task::<false>::current().leader();
         let key = processes::current_key(leader);
         // SAFETY: a map value, checked for null; the helper takes the context.
@@ -122,15 +123,51 @@ fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
         } else {
             store::find_or_make(sk.0)
         };
+        let record = match record {
+            // Left behind at this address, see `store::make`.
+            Some(old) if in_table() && direction != 0 && (*old).flags & FLAG_ENDED != 0 => {
+                store::make(sk.0)
+            }
+            record => record,
+        };
         let Some(record) = record else { return };
         (*record).states = (*record).states.wrapping_add(1);
+        let mut event = events::NONE;
         if new == TCP_CLOSE {
+            if TABLE
+                && by_kprobes()
+                && let Some(tcp) = sk.tcp()
+            {
+                // A call that reads of the end while it writes: nearly always the owner's.
+                let sent = kprobes::unaccounted(sk, tcp, record, old);
+                atomic::add(&raw mut (*record).tx_bytes, sent);
+            }
             records::keep_addresses(record, sk);
-            events::broken(sk, old, record);
+            event = events::broken(sk, old, record);
         }
-        if direction == 0 {
-            return;
+        if direction != 0 {
+            event = begin::<TABLE>(sk, new, direction, record);
         }
+        if event != events::NONE {
+            events::tell_state(event, old, sk, record);
+        }
+    }
+}
+
+/// A connection begins, is established, or a socket listens. Returns the kind of event.
+///
+/// # Safety
+///
+/// `sk` is a tracepoint's socket argument, `record` its record, checked for null.
+#[inline(always)]
+unsafe fn begin<const TABLE: bool>(
+    sk: Sock<false>,
+    new: u8,
+    direction: u32,
+    record: *mut SocketRecord,
+) -> u8 {
+    // SAFETY: the caller's promise.
+    unsafe {
         let before = (*record).flags;
         // Both sides connected at the same time: it is this host's connection too.
         let direction = if new == TCP_ESTABLISHED && before & FLAG_OUTGOING != 0 {
@@ -139,17 +176,15 @@ fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
             direction
         };
         let mut flags = before & !(DIRECTIONS | FLAG_FAILED) | direction;
-        if new == TCP_ESTABLISHED
-            && let Some(tcp) = sk.tcp()
-        {
-            (*record).copied_seq = tcp.copied_seq();
-            flags |= FLAG_MARKED;
+        if new == TCP_ESTABLISHED {
+            if let Some(tcp) = sk.tcp() {
+                (*record).copied_seq = tcp.copied_seq();
+                flags |= FLAG_MARKED;
+            }
+            (*record).flags = flags;
+            return events::established(record);
         }
         (*record).flags = flags;
-        if new == TCP_ESTABLISHED {
-            events::established(sk, old, record);
-            return;
-        }
         // In the caller of connect or listen.
         if (*record).owner.start_ns == 0 && !sk.is_kernel() {
             let leader = Task::<TABLE>::current().leader();
@@ -159,8 +194,9 @@ fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
         }
         if new == TCP_LISTEN {
             events::listening(sk, record);
+            events::NONE
         } else {
-            events::connecting(sk, record);
+            events::connecting(record)
         }
     }
 }

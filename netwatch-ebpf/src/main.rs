@@ -3,8 +3,11 @@
 //! | file | hooks |
 //! |---|---|
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
+//! | `fexit` | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` |
+//! | `kprobes` | kprobes and kretprobes `release_sock`, `skb_consume_udp`, `udp_sendmsg`, … |
 //! | `packets` | `cgroup_skb` ingress and egress |
 //! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, `sockops`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
+//! | `lifecycle_kprobes` | kprobes `sock_init_data`, `inet_release`, `inet_sock_destruct`; `cgroup/sock_create` |
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map`, `iter/bpf_map_elem` |
 //!
@@ -23,9 +26,12 @@
 
 mod atomic;
 mod events;
+mod fexit;
 mod iterators;
 mod kernel;
+mod kprobes;
 mod lifecycle;
+mod lifecycle_kprobes;
 mod maps;
 mod packets;
 mod payload;

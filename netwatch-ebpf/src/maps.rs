@@ -29,6 +29,19 @@ pub static SOCKET_TABLE: HashMap<u64, SocketRecord, 65536> = HashMap::new();
 #[btf_map]
 pub static CLAIMS: HashMap<u64, u64, 1024> = HashMap::new();
 
+/// A call of a thread that has not returned yet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub sk: u64,
+    /// Bytes that it moves if it succeeds, where its result does not tell.
+    pub length: u64,
+}
+
+/// By thread: calls whose return a kretprobe waits for.
+#[btf_map]
+pub static CALLS: HashMap<u64, Call, 4096> = HashMap::new();
+
 /// What each process moved beyond its open sockets. The SDK removes dead processes.
 #[btf_map]
 pub static PROCESSES: HashMap<ProcessKey, ProcessRecord, 16384> = HashMap::new();

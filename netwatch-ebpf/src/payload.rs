@@ -44,42 +44,49 @@ fn ends_are_seen() -> bool {
     unsafe { ptr::read_volatile(&raw const RELEASE_SEEN) != 0 }
 }
 
-const MSG_PEEK: i32 = 0x2;
-const MSG_ERRQUEUE: i32 = 0x2000;
+pub const MSG_PEEK: i32 = 0x2;
+pub const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// A send call returned.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    let sk: Sock<false> = Sock(ctx.arg(0));
-    let ret: i32 = ctx.arg(1);
+    sent(Sock(ctx.arg(0)), ctx.arg(1));
+    0
+}
+
+/// A send call returned; `sk` is of a type that the verifier knows.
+#[inline(always)]
+pub fn sent(sk: Sock<false>, ret: i32) {
     if ret > 0 && sk.is_inet() {
-        // SAFETY: a tracepoint's socket argument.
+        // SAFETY: the caller's promise.
         unsafe { add::<false, false>(sk, ret as u64, 0) };
     }
-    0
 }
 
 /// A receive call returned.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    let sk: Sock<false> = Sock(ctx.arg(0));
-    let ret: i32 = ctx.arg(1);
-    let flags: i32 = ctx.arg(2);
+    received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// A receive call returned; `sk` is of a type that the verifier knows.
+#[inline(always)]
+pub fn received(sk: Sock<false>, ret: i32, flags: i32) {
     if ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 || !sk.is_inet() {
-        return 0;
+        return;
     }
     if sk.protocol() == IPPROTO_TCP
         && let Some(tcp) = sk.tcp()
         && !sk.has_other_reader(tcp)
         // Where the table is full, only the call's own result tells.
-        // SAFETY: a tracepoint's socket argument.
+        // SAFETY: the caller's promise.
         && (!in_table() || unsafe { store::find_or_make(sk.0) }.is_some())
     {
-        return 0;
+        return;
     }
-    // SAFETY: a tracepoint's socket argument.
+    // SAFETY: the caller's promise.
     unsafe { add::<false, false>(sk, 0, ret as u64) };
-    0
 }
 
 /// Bytes were read from a TCP stream; the socket is locked.

@@ -16,29 +16,46 @@ use crate::{
     maps::{PROCESSES, count, tester},
 };
 
-/// The record of a process, made if it has none. `None` when the map is full.
-#[inline(always)]
-pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut ProcessRecord> {
-    if let Some(record) = PROCESSES.get_ptr_mut(key) {
-        return Some(record);
-    }
-    let empty = Wire {
+/// A new record. A constant of the object: to zero one on the stack is a call of `memset`,
+/// and verifiers before Linux 6.2 hardly come to an end with programs that have functions.
+static NEW: ProcessRecord = {
+    const NO_PACKETS: Wire = Wire {
         rx_bytes: 0,
         tx_bytes: 0,
         rx_packets: 0,
         tx_packets: 0,
     };
-    let record = ProcessRecord {
+    ProcessRecord {
         tx_bytes: 0,
         rx_bytes: 0,
-        wire: [empty, empty],
-        cgroup_id,
-        comm: *comm,
+        wire: [NO_PACKETS; 2],
+        cgroup_id: 0,
+        comm: [0; 16],
         exited: 0,
         reserved: 0,
-    };
-    let _ = PROCESSES.insert(key, record, BPF_NOEXIST.into());
-    PROCESSES.get_ptr_mut(key)
+    }
+};
+
+/// The record of a process, made if it has none. `None` when the map is full.
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a value would be copied to the stack"
+)]
+#[inline(always)]
+pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut ProcessRecord> {
+    if let Some(record) = PROCESSES.get_ptr_mut(key) {
+        return Some(record);
+    }
+    let is_new = PROCESSES.insert(key, &NEW, BPF_NOEXIST.into()).is_ok();
+    let record = PROCESSES.get_ptr_mut(key)?;
+    if is_new {
+        // SAFETY: a map value, checked for null.
+        unsafe {
+            (*record).cgroup_id = cgroup_id;
+            (*record).comm = *comm;
+        }
+    }
+    Some(record)
 }
 
 /// The key of the running process, or of the test that the running thread makes.

@@ -25,10 +25,9 @@ use crate::{
 #[unsafe(no_mangle)]
 static IN_TABLE: u32 = 0;
 
-/// 1 when the hook that sees a socket's memory freed takes its record out of the table;
-/// else its end does. Patched likewise.
+/// 1 with the programs of `kprobes` and `lifecycle_kprobes`. Patched likewise.
 #[unsafe(no_mangle)]
-static DESTRUCT_SEEN: u32 = 0;
+static BY_KPROBES: u32 = 0;
 
 /// A new record. A constant of the object: 200 bytes are much for the stack of a program.
 static NEW: SocketRecord = {
@@ -66,6 +65,13 @@ static NEW: SocketRecord = {
 pub fn in_table() -> bool {
     // SAFETY: a static; volatile, because the loader changes it.
     unsafe { ptr::read_volatile(&raw const IN_TABLE) != 0 }
+}
+
+/// Whether kprobes count and see the ends of sockets.
+#[inline(always)]
+pub fn by_kprobes() -> bool {
+    // SAFETY: a static; volatile, because the loader changes it.
+    unsafe { ptr::read_volatile(&raw const BY_KPROBES) != 0 }
 }
 
 /// The record of a socket, or `None` when it has none.
@@ -108,6 +114,21 @@ pub unsafe fn find_or_make(sk: *mut c_void) -> Option<*mut SocketRecord> {
     unsafe { in_socket(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) }
 }
 
+/// The record of a socket that has just been made. Another that is at its address was left
+/// behind, by a program that the kernel did not run.
+///
+/// # Safety
+///
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn make(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    if in_table() {
+        remove(sk);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { find_or_make(sk) }
+}
+
 /// Takes the record of a socket that has ended out of the table: the next socket at its
 /// address is another.
 #[inline(always)]
@@ -115,11 +136,10 @@ pub fn remove(sk: *mut c_void) {
     let _ = SOCKET_TABLE.remove(address(sk));
 }
 
-/// [`remove`], unless a later hook does.
+/// [`remove`], unless a kprobe does when the socket's memory is freed.
 #[inline(always)]
 pub fn remove_at_end(sk: *mut c_void) {
-    // SAFETY: a static; volatile, because the loader changes it.
-    if in_table() && unsafe { ptr::read_volatile(&raw const DESTRUCT_SEEN) } == 0 {
+    if in_table() && !by_kprobes() {
         remove(sk);
     }
 }

@@ -7,11 +7,20 @@ pub enum Hook {
     /// Tracepoints by their BTF type: `sock_send_length` and `sock_recv_length`, Linux
     /// 6.3 and newer.
     TpBtf,
+    /// The returns of `inet_sendmsg` and `inet_recvmsg`, by trampolines: Linux 6.9 and
+    /// newer, where those can be taken off again without risk.
+    Fentry,
+    /// Kprobes on functions of TCP and UDP: Linux 5.10 and newer.
+    Kprobe,
 }
 
 impl Hook {
     /// Every hook with its name, best first.
-    pub const ALL: &[(&'static str, Self)] = &[("tp_btf", Self::TpBtf)];
+    pub const ALL: &[(&'static str, Self)] = &[
+        ("tp_btf", Self::TpBtf),
+        ("fentry", Self::Fentry),
+        ("kprobe", Self::Kprobe),
+    ];
 
     /// Its name in [`Status`](super::Status), and after `--hook`.
     #[must_use]

@@ -16,6 +16,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -169,6 +170,30 @@ impl<'a> Btf<'a> {
         Some(at)
     }
 
+    /// How many parameters each of some functions has; those that are there.
+    pub(crate) fn parameters<'n>(&self, functions: &[&'n str]) -> HashMap<&'n str, usize> {
+        let mut found = HashMap::new();
+        for &start in &self.starts {
+            let Some((function, _)) = type_at(self.types, start as usize) else {
+                continue;
+            };
+            if function.kind != KIND_FUNC {
+                continue;
+            }
+            let Some(name) = self.string(function.name) else {
+                continue;
+            };
+            let wanted = functions.iter().find(|wanted| wanted.as_bytes() == name);
+            if let Some(&wanted) = wanted
+                && let Some(prototype) = self.get(function.size_or_type)
+                && prototype.kind == KIND_FUNC_PROTO
+            {
+                found.insert(wanted, prototype.count);
+            }
+        }
+        found
+    }
+
     fn member(&self, holder: &Type<'a>, name: &[u8], depth: usize) -> Option<(FieldOffset, u32)> {
         if name.is_empty() || depth > MAX_DEPTH || !matches!(holder.kind, KIND_STRUCT | KIND_UNION)
         {
@@ -206,7 +231,8 @@ mod tests {
     use super::*;
 
     /// `struct outer { int a; struct { short b; char flag:1; }; struct inner in[2]; int *p; }`
-    /// and `struct inner { int c; int d; }`, as `pahole` would encode them.
+    /// `struct inner { int c; int d; }` and `int f(int a, int b)`, as `pahole` would encode
+    /// them.
     fn sample() -> Vec<u8> {
         let mut strings = vec![0u8];
         let mut name = |text: &str| {
@@ -214,8 +240,8 @@ mod tests {
             strings.extend(text.bytes().chain([0]));
             at
         };
-        let [int, outer, a, b, flag, inner, list, p, c, d] = [
-            "int", "outer", "a", "b", "flag", "inner", "in", "p", "c", "d",
+        let [int, outer, a, b, flag, inner, list, p, c, d, f] = [
+            "int", "outer", "a", "b", "flag", "inner", "in", "p", "c", "d", "f",
         ]
         .map(&mut name);
         let bit_fields = 1 << 31;
@@ -252,6 +278,8 @@ mod tests {
                 4,
                 192,
             ], // 6
+            vec![0, KIND_FUNC_PROTO << 24 | 2, 1, a, 1, b, 1],        // 7
+            vec![f, KIND_FUNC << 24, 7],                              // 8
         ]
         .concat();
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -307,6 +335,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn parameters_of_a_function_are_counted() {
+        let data = sample();
+        let btf = Btf::parse(&data).unwrap();
+        let found = btf.parameters(&["f", "absent", "inner"]);
+        assert_eq!(found, HashMap::from([("f", 2)]));
+    }
+
     proptest! {
         #[test]
         fn damaged_data_never_panics(cut in 0usize..400, at in 0usize..400, byte: u8) {
@@ -317,6 +353,7 @@ mod tests {
             if let Some(btf) = Btf::parse(&data) {
                 let _ = btf.field("outer", "in.d");
                 let _ = btf.field("outer", "flag");
+                let _ = btf.parameters(&["f"]);
             }
         }
 

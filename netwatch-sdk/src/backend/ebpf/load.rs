@@ -5,18 +5,21 @@ use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, SockOps},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
+    },
 };
-use netwatch_common::{counters, offsets::Offsets};
+use netwatch_common::counters;
 use zerocopy::IntoBytes as _;
 
 use super::{
     cgroup,
     object::OBJECT,
-    offsets,
+    offsets::{self, Layout},
     programs::{self, Place, Program, Rung, Store},
     refusal::{no_hook, refusal},
     self_test::{self, Outcome},
+    symbols::Symbols,
     syscall::IteratorLink,
 };
 use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
@@ -50,6 +53,8 @@ impl Default for MapSizes {
 
 /// Sockets that can be getting an owner at the same time.
 const CLAIMS: u32 = 1024;
+/// Threads that can be in a function whose return is probed, at the same time.
+const CALLS: u32 = 4096;
 
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
@@ -65,21 +70,25 @@ pub(super) struct Loaded {
     pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
     pub(super) owners: Arc<IteratorLink>,
+    /// What the rung does not see here, and why.
+    pub(super) unseen: Vec<String>,
 }
 
 /// What the running kernel says of itself, large, and needed at the start only.
 struct Kernel {
-    offsets: Offsets,
+    layout: Layout,
     btf: aya::Btf,
+    symbols: Symbols,
 }
 
 /// Climbs the ladder: loads and attaches everything, with the first of the hooks that
 /// also counts.
 pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
     let kernel = Kernel {
-        offsets: offsets::read()?,
+        layout: offsets::read()?,
         btf: aya::Btf::from_sys_fs()
             .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
+        symbols: Symbols::default(),
     };
     let mut refused = Vec::new();
     for rung in programs::rungs(hooks) {
@@ -99,8 +108,26 @@ impl Kernel {
         } else {
             rung.store
         };
-        let (mut ebpf, cgroup) = self.with_cgroup(sizes, store)?;
-        attach_all(&mut ebpf, rung.programs, &self.btf, None)?;
+        if let Some(symbol) = rung.unsafe_with
+            && self.symbols.has(symbol)?
+        {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("this kernel can hang when trampolines are taken off (it has {symbol})"),
+            ));
+        }
+        let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
+        self.attach_all(&mut ebpf, rung.programs, None)?;
+        let mut unseen = Vec::new();
+        for path in rung.paths {
+            if !self.symbols.has(path.function)? {
+                if path.in_module {
+                    unseen.push(format!("{}: its kernel module is not loaded", path.name));
+                }
+            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, None) {
+                unseen.push(format!("{}: {}", path.name, chain(&why)));
+            }
+        }
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
         let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
@@ -113,6 +140,7 @@ impl Kernel {
             tested: Outcome::Passed,
             sockets,
             owners: Arc::new(owners),
+            unseen,
         };
         loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
@@ -125,6 +153,7 @@ impl Kernel {
     /// they attach.
     fn with_cgroup(
         &self,
+        rung: &Rung,
         sizes: MapSizes,
         store: Store,
     ) -> Result<(Ebpf, Result<PathBuf, String>)> {
@@ -135,19 +164,19 @@ impl Kernel {
         });
         let why = match root {
             Ok((path, file)) => {
-                let mut ebpf = self.open(sizes, store, true)?;
-                match attach_all(&mut ebpf, store.cgroup(), &self.btf, Some(&file)) {
+                let mut ebpf = self.open(rung, sizes, store, true)?;
+                match self.attach_all(&mut ebpf, rung.cgroup(store), Some(&file)) {
                     Ok(()) => return Ok((ebpf, Ok(path))),
                     Err(error) => chain(&error),
                 }
             }
             Err(why) => why,
         };
-        Ok((self.open(sizes, store, false)?, Err(why)))
+        Ok((self.open(rung, sizes, store, false)?, Err(why)))
     }
 
     /// The object with its maps, and the programs that every rung needs.
-    fn open(&self, sizes: MapSizes, store: Store, with_cgroup: bool) -> Result<Ebpf> {
+    fn open(&self, rung: &Rung, sizes: MapSizes, store: Store, with_cgroup: bool) -> Result<Ebpf> {
         // What is below the level is not even in the loaded programs.
         let log_level = log::max_level() as u8;
         let in_table = store == Store::Table;
@@ -156,10 +185,21 @@ impl Kernel {
         } else {
             (1, 1)
         };
+        let calls = if rung.by_kprobes { CALLS } else { 1 };
+        let flags_at = match self.layout.parameters("raw_recvmsg") {
+            Some(6) => 4u32,
+            _ => 3,
+        };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
-            .override_global("OFFSETS", self.offsets.as_bytes(), true)
-            .override_global("RELEASE_SEEN", &u32::from(with_cgroup), true)
+            .override_global("OFFSETS", self.layout.offsets.as_bytes(), true)
+            .override_global(
+                "RELEASE_SEEN",
+                &u32::from(with_cgroup || rung.by_kprobes),
+                true,
+            )
+            .override_global("BY_KPROBES", &u32::from(rung.by_kprobes), true)
+            .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
             .override_global("IN_TABLE", &u32::from(in_table), true)
             .override_global(aya_log::LEVEL, &log_level, true)
@@ -168,10 +208,11 @@ impl Kernel {
             .map_max_entries("CLOSED", sizes.closed_bytes)
             .map_max_entries("SOCKET_TABLE", sockets)
             .map_max_entries("CLAIMS", claims)
+            .map_max_entries("CALLS", calls)
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))?;
-        attach_all(&mut ebpf, store.lifecycle(), &self.btf, None)?;
+        self.attach_all(&mut ebpf, store.lifecycle(), None)?;
         Ok(ebpf)
     }
 }
@@ -233,50 +274,68 @@ fn iterate(
         .map_err(|error| refusal(&what, &error))
 }
 
-fn attach_all(
-    ebpf: &mut Ebpf,
-    programs: &[Program],
-    btf: &aya::Btf,
-    cgroup: Option<&File>,
-) -> Result<()> {
-    for program in programs {
-        attach(ebpf, program, btf, cgroup).map_err(|error| {
-            refusal(&format!("{} ({:?})", program.name, program.place), &*error)
-        })?;
+impl Kernel {
+    fn attach_all(
+        &self,
+        ebpf: &mut Ebpf,
+        programs: &[Program],
+        cgroup: Option<&File>,
+    ) -> Result<()> {
+        for program in programs {
+            self.attach(ebpf, program, cgroup).map_err(|error| {
+                refusal(&format!("{} ({:?})", program.name, program.place), &*error)
+            })?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn attach(
-    ebpf: &mut Ebpf,
-    program: &Program,
-    btf: &aya::Btf,
-    cgroup: Option<&File>,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let no_cgroup = "no cgroup v2";
-    match program.place {
-        Place::TpBtf(tracepoint) => {
-            let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
-            found.load(tracepoint, btf)?;
-            found.attach()?;
+    fn attach(
+        &self,
+        ebpf: &mut Ebpf,
+        program: &Program,
+        cgroup: Option<&File>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let no_cgroup = "no cgroup v2";
+        match program.place {
+            Place::TpBtf(tracepoint) => {
+                let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
+                found.load(tracepoint, &self.btf)?;
+                found.attach()?;
+            }
+            Place::FExit(function, parameters) => {
+                if self.layout.parameters(function) != Some(parameters) {
+                    return Err("this kernel has no such function with so many parameters".into());
+                }
+                let found = find_mut::<FExit>(ebpf, program.name)?;
+                found.load(function, &self.btf)?;
+                found.attach()?;
+            }
+            Place::KProbe(function) => {
+                let found = find_mut::<KProbe>(ebpf, program.name)?;
+                // One program is on several functions.
+                if found.fd().is_err() {
+                    found.load()?;
+                }
+                found.attach(function, 0)?;
+            }
+            Place::CgroupSkb(kind) => {
+                let found = find_mut::<CgroupSkb>(ebpf, program.name)?;
+                found.load()?;
+                found.attach(cgroup.ok_or(no_cgroup)?, kind, CgroupAttachMode::Single)?;
+            }
+            Place::CgroupSock => {
+                let found = find_mut::<CgroupSock>(ebpf, program.name)?;
+                found.load()?;
+                found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
+            }
+            Place::SockOps => {
+                let found = find_mut::<SockOps>(ebpf, program.name)?;
+                found.load()?;
+                found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
+            }
         }
-        Place::CgroupSkb(kind) => {
-            let found = find_mut::<CgroupSkb>(ebpf, program.name)?;
-            found.load()?;
-            found.attach(cgroup.ok_or(no_cgroup)?, kind, CgroupAttachMode::Single)?;
-        }
-        Place::CgroupSock => {
-            let found = find_mut::<CgroupSock>(ebpf, program.name)?;
-            found.load()?;
-            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
-        }
-        Place::SockOps => {
-            let found = find_mut::<SockOps>(ebpf, program.name)?;
-            found.load()?;
-            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 pub(super) fn missing(name: &str) -> Error {

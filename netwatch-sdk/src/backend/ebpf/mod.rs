@@ -32,6 +32,7 @@ mod programs;
 mod pump;
 mod refusal;
 mod self_test;
+mod symbols;
 mod syscall;
 mod watchdog;
 
@@ -403,6 +404,9 @@ impl Measure for Ebpf {
         let mut limits = Vec::new();
         if let Err(why) = &self.loaded.cgroup {
             limits.push(format!("packets are not counted: {why}"));
+        }
+        for unseen in &self.loaded.unseen {
+            limits.push(format!("payload is not counted of {unseen}"));
         }
         if let Outcome::NotPossible(why) = &self.loaded.tested {
             limits.push(format!("the hook is not tested: {why}"));

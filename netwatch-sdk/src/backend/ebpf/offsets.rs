@@ -1,4 +1,7 @@
-//! Looks the fields that the kernel programs read up in the running kernel's BTF.
+//! Looks the fields that the kernel programs read up in the running kernel's BTF, and the
+//! functions whose arguments they read.
+
+use std::collections::HashMap;
 
 use netwatch_common::offsets::{ABSENT, Offsets};
 use zerocopy::FromBytes as _;
@@ -18,8 +21,32 @@ const OPTIONAL: &[&str] = &[
     "inet_conn.icsk_ulp_ops",
 ];
 
-/// The offsets of this kernel.
-pub(super) fn read() -> Result<Offsets> {
+/// Functions whose prototypes decide: fexit finds the result behind the arguments, and
+/// `recvmsg` functions have lost an argument before the flags.
+const FUNCTIONS: &[&str] = &[
+    "inet_sendmsg",
+    "inet6_sendmsg",
+    "inet_recvmsg",
+    "inet6_recvmsg",
+    "raw_recvmsg",
+];
+
+/// What this kernel's BTF says.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) offsets: Offsets,
+    parameters: HashMap<&'static str, usize>,
+}
+
+impl Layout {
+    /// How many parameters a function has; `None` when this kernel has no such function.
+    pub(super) fn parameters(&self, function: &str) -> Option<usize> {
+        self.parameters.get(function).copied()
+    }
+}
+
+/// The layout of this kernel.
+pub(super) fn read() -> Result<Layout> {
     let data = std::fs::read(PATH).map_err(|error| {
         Error::io(
             format!(
@@ -50,7 +77,10 @@ pub(super) fn read() -> Result<Offsets> {
         };
         found.extend(offset.to_ne_bytes());
     }
-    Offsets::read_from_bytes(&found).map_err(|_| malformed())
+    Ok(Layout {
+        offsets: Offsets::read_from_bytes(&found).map_err(|_| malformed())?,
+        parameters: btf.parameters(FUNCTIONS),
+    })
 }
 
 #[cfg(test)]

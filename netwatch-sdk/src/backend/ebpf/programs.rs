@@ -13,6 +13,10 @@ use crate::collector::Hook;
 pub(super) enum Place {
     /// A tracepoint, by its BTF type.
     TpBtf(&'static str),
+    /// The return of a function that has so many parameters.
+    FExit(&'static str, usize),
+    /// The entry of a function, or its return: the object says which.
+    KProbe(&'static str),
     /// Packets of a cgroup.
     CgroupSkb(CgroupSkbAttachType),
     /// Sockets of a cgroup; the object says at which moment.
@@ -64,14 +68,6 @@ impl Store {
         }
     }
 
-    /// The programs of the cgroup v2 root.
-    pub(super) const fn cgroup(self) -> &'static [Program] {
-        match (self, CGROUP) {
-            (Self::Sockets, [all @ .., _]) => all,
-            _ => CGROUP,
-        }
-    }
-
     /// The iterator program over open files.
     pub(super) const fn owners(self) -> &'static str {
         match self {
@@ -88,8 +84,52 @@ pub(super) struct Rung {
     pub(super) hook: Hook,
     /// Where it keeps records.
     pub(super) store: Store,
+    /// The symbol of kernels where its programs cannot be taken off without risk.
+    pub(super) unsafe_with: Option<&'static str>,
+    /// Kprobes see the ends of all sockets.
+    pub(super) by_kprobes: bool,
     /// All of them must attach.
     pub(super) programs: &'static [Program],
+    /// What it can do without.
+    pub(super) paths: &'static [Path],
+}
+
+/// A way that bytes take, and the programs that see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path {
+    /// Its name in the status.
+    pub(super) name: &'static str,
+    /// No bytes take it in a kernel without this function.
+    pub(super) function: &'static str,
+    /// The function is in a module that may be loaded later.
+    pub(super) in_module: bool,
+    /// All of them must attach for its bytes to be counted.
+    pub(super) programs: &'static [Program],
+}
+
+impl Rung {
+    /// The programs of the cgroup v2 root.
+    pub(super) const fn cgroup(&self, store: Store) -> &'static [Program] {
+        match (self.by_kprobes, store) {
+            (true, _) => CGROUP_BESIDE_KPROBES,
+            (false, Store::Sockets) => CGROUP,
+            (false, Store::Table) => CGROUP_TABLE,
+        }
+    }
+}
+
+const fn kprobe(name: &'static str, function: &'static str) -> Program {
+    Program {
+        name,
+        place: Place::KProbe(function),
+    }
+}
+
+const fn fexit(name: &'static str, parameters: usize) -> Program {
+    Program {
+        name,
+        place: Place::FExit(name, parameters),
+    }
 }
 
 const fn tracepoint(name: &'static str) -> Program {
@@ -100,15 +140,136 @@ const fn tracepoint(name: &'static str) -> Program {
 }
 
 /// The ways of counting payload bytes, best first.
-pub(super) const RUNGS: &[Rung] = &[Rung {
-    hook: Hook::TpBtf,
-    store: Store::Sockets,
-    programs: &[
-        tracepoint("sock_send_length"),
-        tracepoint("sock_recv_length"),
-        tracepoint("tcp_rcv_space_adjust"),
-    ],
-}];
+pub(super) const RUNGS: &[Rung] = &[
+    Rung {
+        hook: Hook::TpBtf,
+        store: Store::Sockets,
+        unsafe_with: None,
+        by_kprobes: false,
+        programs: &[
+            tracepoint("sock_send_length"),
+            tracepoint("sock_recv_length"),
+            tracepoint("tcp_rcv_space_adjust"),
+        ],
+        paths: &[],
+    },
+    Rung {
+        hook: Hook::Fentry,
+        store: Store::Sockets,
+        // Gone since Linux 6.9: a task that exits cannot block their removal any more.
+        unsafe_with: Some("tasks_rcu_exit_srcu"),
+        by_kprobes: false,
+        programs: &[
+            fexit("inet_sendmsg", 3),
+            fexit("inet_recvmsg", 4),
+            tracepoint("tcp_rcv_space_adjust"),
+        ],
+        paths: &[Path {
+            name: "sockets of IPv6",
+            function: "inet6_sendmsg",
+            in_module: true,
+            programs: &[fexit("inet6_sendmsg", 3), fexit("inet6_recvmsg", 4)],
+        }],
+    },
+    Rung {
+        hook: Hook::Kprobe,
+        store: Store::Table,
+        unsafe_with: None,
+        by_kprobes: true,
+        programs: &[
+            kprobe("inet_sock_destruct", "inet_sock_destruct"),
+            kprobe("inet_release", "inet_release"),
+            kprobe("sock_init_data", "sock_init_data"),
+            kprobe("release_sock", "release_sock"),
+            kprobe("skb_consume_udp", "skb_consume_udp"),
+            kprobe("udp_send_call", "udp_sendmsg"),
+            kprobe("send_return", "udp_sendmsg"),
+            Program {
+                name: "tcp_rcv_space_adjust_table",
+                place: Place::TpBtf("tcp_rcv_space_adjust"),
+            },
+        ],
+        paths: KPROBE_PATHS,
+    },
+];
+
+const KPROBE_PATHS: &[Path] = &[
+    Path {
+        name: "UDP sent by IPv6 sockets",
+        function: "udpv6_sendmsg",
+        in_module: true,
+        programs: &[
+            kprobe("send_call", "udpv6_sendmsg"),
+            kprobe("send_return", "udpv6_sendmsg"),
+        ],
+    },
+    Path {
+        name: "UDP sent by sendfile and splice",
+        function: "ip_append_page",
+        in_module: false,
+        programs: &[
+            kprobe("page_call", "ip_append_page"),
+            kprobe("page_return", "ip_append_page"),
+        ],
+    },
+    Path {
+        name: "raw sockets of IPv4",
+        function: "raw_sendmsg",
+        in_module: false,
+        programs: &[
+            kprobe("send_call", "raw_sendmsg"),
+            kprobe("send_return", "raw_sendmsg"),
+            kprobe("receive_call", "raw_recvmsg"),
+            kprobe("receive_return", "raw_recvmsg"),
+        ],
+    },
+    Path {
+        name: "raw sockets of IPv6",
+        function: "rawv6_sendmsg",
+        in_module: true,
+        programs: &[
+            kprobe("send_call", "rawv6_sendmsg"),
+            kprobe("send_return", "rawv6_sendmsg"),
+            kprobe("receive_call", "rawv6_recvmsg"),
+            kprobe("receive_return", "rawv6_recvmsg"),
+        ],
+    },
+    Path {
+        name: "ping sockets",
+        function: "ping_recvmsg",
+        in_module: false,
+        programs: &[
+            kprobe("send_call", "ping_v4_sendmsg"),
+            kprobe("send_return", "ping_v4_sendmsg"),
+            kprobe("send_call", "ping_v6_sendmsg"),
+            kprobe("send_return", "ping_v6_sendmsg"),
+            kprobe("receive_call", "ping_recvmsg"),
+            kprobe("receive_return", "ping_recvmsg"),
+        ],
+    },
+    Path {
+        name: "multipath TCP",
+        function: "mptcp_sendmsg",
+        in_module: false,
+        programs: &[
+            kprobe("send_call", "mptcp_sendmsg"),
+            kprobe("send_return", "mptcp_sendmsg"),
+            kprobe("receive_call", "mptcp_recvmsg"),
+            kprobe("receive_return", "mptcp_recvmsg"),
+        ],
+    },
+    Path {
+        name: "kernel TLS",
+        function: "tls_sw_sendmsg",
+        in_module: true,
+        programs: &[
+            kprobe("send_call", "tls_sw_sendmsg"),
+            kprobe("send_return", "tls_sw_sendmsg"),
+            kprobe("receive_call", "tls_sw_recvmsg"),
+            kprobe("receive_return", "tls_sw_recvmsg"),
+        ],
+    },
+];
 
 /// The rungs of some hooks, best first.
 pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
@@ -134,30 +295,43 @@ const LIFECYCLE_TABLE: &[Program] = &[
     tracepoint("sched_process_exit"),
 ];
 
-/// What the cgroup v2 root adds: packets, and the ends of other sockets. With the table,
-/// the last one gives accepted sockets their cookies.
-const CGROUP: &[Program] = &[
+/// What the cgroup v2 root adds: packets, and the ends of other sockets.
+const CGROUP: &[Program] = &[SOCK_RELEASE, INGRESS, EGRESS, SOCK_CREATE];
+
+/// And with the table: the cookies of accepted sockets.
+const CGROUP_TABLE: &[Program] = &[SOCK_RELEASE, INGRESS, EGRESS, SOCK_CREATE, SOCK_ACCEPT];
+
+/// Where kprobes see the beginning and the end of sockets.
+const CGROUP_BESIDE_KPROBES: &[Program] = &[
+    INGRESS,
+    EGRESS,
     Program {
-        name: "sock_release",
+        name: "sock_cookie",
         place: Place::CgroupSock,
     },
-    Program {
-        name: "ingress",
-        place: Place::CgroupSkb(CgroupSkbAttachType::Ingress),
-    },
-    Program {
-        name: "egress",
-        place: Place::CgroupSkb(CgroupSkbAttachType::Egress),
-    },
-    Program {
-        name: "sock_create",
-        place: Place::CgroupSock,
-    },
-    Program {
-        name: "sock_accept",
-        place: Place::SockOps,
-    },
+    SOCK_ACCEPT,
 ];
+
+const SOCK_RELEASE: Program = Program {
+    name: "sock_release",
+    place: Place::CgroupSock,
+};
+const SOCK_CREATE: Program = Program {
+    name: "sock_create",
+    place: Place::CgroupSock,
+};
+const SOCK_ACCEPT: Program = Program {
+    name: "sock_accept",
+    place: Place::SockOps,
+};
+const INGRESS: Program = Program {
+    name: "ingress",
+    place: Place::CgroupSkb(CgroupSkbAttachType::Ingress),
+};
+const EGRESS: Program = Program {
+    name: "egress",
+    place: Place::CgroupSkb(CgroupSkbAttachType::Egress),
+};
 
 #[cfg(test)]
 mod tests {
