@@ -74,6 +74,8 @@ pub(crate) struct SsTcp {
     pub(crate) bytes_retrans: u64,
     pub(crate) notsent: u64,
     pub(crate) unacked: u64,
+    /// It carries a part of a multipath TCP connection (5.3).
+    pub(crate) is_subflow: bool,
 }
 
 /// Of a process that has sockets (`TASK_COMM_LEN`); every byte may end a line.
@@ -350,6 +352,7 @@ fn parse_tcp(texts: [&str; 2]) -> Option<Option<SsTcp>> {
     let mut smoothed = None;
     let mut minimum = None;
     for word in texts.iter().flat_map(|text| text.split_whitespace()) {
+        tcp.is_subflow |= word == "tcp-ulp-mptcp";
         let Some((key, value)) = word.split_once(':') else {
             continue;
         };

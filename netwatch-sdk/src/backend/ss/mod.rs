@@ -178,7 +178,11 @@ impl Ss {
         let direction = direction(now, listening)
             .or_else(|| known.as_ref().and_then(|known| known.row.direction))
             .or_else(|| counters.and_then(|counters| counters.direction()));
-        let measured = counters.map(|counters| counters.measure(Fin::Unknown, direction));
+        let is_subflow = now.tcp.is_some_and(|tcp| tcp.is_subflow);
+        let measured = counters.map(|counters| {
+            let measured = counters.measure(Fin::Unknown, direction);
+            measured.of_subflow(is_subflow)
+        });
         let mut holders: Vec<ProcessId> = now
             .holders
             .iter()
