@@ -8,6 +8,7 @@ mod check_targets;
 mod command;
 mod cross_toolchain;
 mod debian;
+mod fuzz;
 mod metadata;
 mod setup;
 mod test;
@@ -31,6 +32,7 @@ enum Task {
     Bench(bench::Bench),
     BuildEbpf(build_ebpf::BuildEbpf),
     CheckTargets(check_targets::CheckTargets),
+    Fuzz(fuzz::Fuzz),
     Setup(setup::Setup),
     Test(test::Test),
 }
@@ -50,6 +52,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(task) => task.run(),
         Task::BuildEbpf(task) => task.run(),
         Task::CheckTargets(task) => task.run(),
+        Task::Fuzz(task) => task.run(),
         Task::Setup(task) => task.run(),
         Task::Test(task) => task.run(),
     }

@@ -38,9 +38,9 @@
 
 mod closing;
 mod listing;
-mod message;
+pub(crate) mod message;
 mod namespace;
-mod netlink;
+pub(crate) mod netlink;
 mod rows;
 mod tcp_info;
 

@@ -238,14 +238,14 @@ fn request(family: u8, protocol: u8, sequence: u32) -> Vec<u8> {
 
 /// How a datagram ends an answer.
 #[derive(Debug)]
-enum End {
+pub(crate) enum End {
     More,
     Done,
     Refused(io::Error),
 }
 
 /// Reads the messages of one datagram.
-fn read_messages(
+pub(crate) fn read_messages(
     mut bytes: &[u8],
     sequence: Option<u32>,
     protocol: Option<Protocol>,
