@@ -5,6 +5,7 @@
 //! | `traffic` | throughput and requests, without and with the command running |
 //! | `programs` | each kernel program beside an empty one |
 //! | `sockets` | a reading beside `ss -tunapi` |
+//! | `userspace` | the backends that need no kernel program |
 //! | `footprint` | resident memory, CPU time, time to start |
 //! | `bpf`, `btf`, `clock`, `collector`, `floor`, `holders`, `reading` | what they measure with |
 //! | `machine`, `rounds`, `table` | how it is reported |
@@ -23,6 +24,7 @@ mod rounds;
 mod sockets;
 mod table;
 mod traffic;
+mod userspace;
 
 use std::path::PathBuf;
 
@@ -39,7 +41,7 @@ enum Task {
     /// Hold sockets until the input ends
     Hold { sockets: usize },
     /// Take readings as the input asks for them
-    Read,
+    Read { backend: String },
 }
 
 #[derive(Parser)]
@@ -57,7 +59,7 @@ fn main() -> Result<()> {
     match Task::parse() {
         Task::Measure(task) => task.run(),
         Task::Hold { sockets } => holders::hold(sockets),
-        Task::Read => reading::serve(),
+        Task::Read { backend } => reading::serve(&backend),
     }
 }
 
@@ -81,6 +83,7 @@ impl Measure {
                 "memory" => footprint::memory(&self.collector)?,
                 "cpu" => footprint::cpu(self.rounds)?,
                 "start" => footprint::start(self.rounds)?,
+                "userspace" => userspace::read(self.rounds)?,
                 other => bail!("there is no measurement {other}"),
             });
         }
