@@ -47,6 +47,7 @@ impl Fuzz {
             bail!("there is no target {unknown}: {}", known.join(", "));
         }
         cargo_fuzz()?;
+        command::run(fuzz_command(&sdk).args(["build", "--sanitizer", "none"]))?;
         let mut failed = Vec::new();
         for target in known
             .iter()
@@ -68,18 +69,25 @@ impl Fuzz {
         let corpus = sdk.join("fuzz/corpus").join(target);
         fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
         command::run(
-            Command::new(workspace::cargo())
-                .current_dir(sdk)
-                // It passes options of the nightly compiler; the parsers hold no unsafe code
-                // for a sanitizer to watch.
-                .env("RUSTC_BOOTSTRAP", "1")
-                .args(["fuzz", "run", "--sanitizer", "none", target])
+            fuzz_command(sdk)
+                .args(["run", "--sanitizer", "none", target])
                 .arg(corpus)
                 .args(seeds(sdk, target))
                 .args(["--", "-timeout=5", "-verbosity=0", "-print_final_stats=1"])
                 .arg(format!("-max_total_time={}", self.seconds)),
         )
     }
+}
+
+/// `cargo fuzz`, which passes options of the nightly compiler. The parsers hold no unsafe code
+/// for a sanitizer to watch.
+fn fuzz_command(sdk: &Path) -> Command {
+    let mut command = Command::new(workspace::cargo());
+    command
+        .current_dir(sdk)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .arg("fuzz");
+    command
 }
 
 /// The names of the targets' files.

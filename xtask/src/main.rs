@@ -1,5 +1,6 @@
 //! The repository's tasks: `cargo xtask --help`. One file per task, one variant each.
 
+mod accuracy;
 mod bench;
 mod bpf_object;
 mod bpf_toolchain;
@@ -29,6 +30,7 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Task {
+    Accuracy(accuracy::Accuracy),
     Bench(bench::Bench),
     BuildEbpf(build_ebpf::BuildEbpf),
     CheckTargets(check_targets::CheckTargets),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Accuracy(task) => task.run(),
         Task::Bench(task) => task.run(),
         Task::BuildEbpf(task) => task.run(),
         Task::CheckTargets(task) => task.run(),

@@ -150,7 +150,8 @@ impl Ss {
             let said = String::from_utf8_lossy(&ran.stderr);
             refusal = said.lines().next().unwrap_or_default().trim().to_owned();
         }
-        let what = format!("ss refused {:?}: {refusal}", FORMS.last());
+        let form = FORMS.last().copied().unwrap_or_default().join(" ");
+        let what = format!("ss refused {form}: {refusal}");
         Err(Error::new(ErrorKind::Malformed, what))
     }
 

@@ -1,5 +1,7 @@
 //! The table of `docs/accuracy.md`.
 
+use std::{fs, process::Command};
+
 use anyhow::Result;
 
 use super::{
@@ -37,6 +39,7 @@ pub(crate) fn print() -> Result<()> {
             }),
         }
     }
+    println!("{}\n", host());
     println!(
         "| shape | over | `ebpf` | `sock_diag`: open | passing | processes | `ss`: open | passing | processes |\n|---|---|---|---|---|---|---|---|---|"
     );
@@ -50,6 +53,20 @@ pub(crate) fn print() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// When and where.
+fn host() -> String {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let ss = Command::new("ss").arg("-V").output();
+    let ss = ss.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    format!(
+        "Measured on {}: Linux {} on {}, {}.",
+        chrono::Utc::now().date_naive(),
+        kernel.split('-').next().unwrap_or_default().trim(),
+        std::env::consts::ARCH,
+        ss.unwrap_or_default()
+    )
 }
 
 /// Shapes that differ in their addresses only and gave the same.

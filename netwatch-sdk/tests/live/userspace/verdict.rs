@@ -116,13 +116,12 @@ impl Verdict {
             self.wrong.push(format!("{promise:?} is promised: {}", what()));
         }
         let users: Vec<u32> = uses.iter().map(|one| one.pid).collect();
-        if let Some(row) = row
-            && let Some(owner) = row.owner
-            && bytes != (0, 0)
-            && !row.shared
-            && !users.contains(&owner.pid.0)
-        {
-            self.wrong.push(format!("owned by none of {users:?}: {}", what()));
+        let is_theirs = row.is_none_or(|row| match row.owner {
+            Some(owner) => row.shared || users.contains(&owner.pid.0),
+            None => !matches!(promise, Promise::Exact | Promise::Listed),
+        });
+        if !is_theirs && bytes != (0, 0) {
+            self.wrong.push(format!("not owned by {users:?}: {}", what()));
         }
     }
 
@@ -146,10 +145,29 @@ impl Verdict {
                     process.name
                 ));
             }
+            let is_whole = told.is_none_or(|(payload, accuracy)| {
+                accuracy == Accuracy::Estimate || (payload.tx_bytes, payload.rx_bytes) == bytes
+            });
+            if moment == Moment::Open && !is_whole && holds_all(shape, truth, process.pid) {
+                self.wrong.push(format!(
+                    "bytes are missing: process {} sent and received {bytes:?}, told {told:?}",
+                    process.name
+                ));
+            }
             let told = told.filter(|(payload, _)| *payload != Payload::default());
             self.processes.count(row.is_some(), told, bytes);
         }
     }
+}
+
+/// Whether all that a process moved is on TCP sockets that are open, and that it alone used.
+fn holds_all(shape: &Shape, truth: &Truth, pid: u32) -> bool {
+    let alone = |moved: &Moved| {
+        let key = moved.key();
+        truth.moved.iter().all(|other| other.key() != key || other.pid == pid)
+    };
+    let all = |moved: &Moved| moved.held && moved.protocol == 6 && alone(moved);
+    !RESET.contains(&shape.stem) && truth.moved.iter().filter(|moved| moved.pid == pid).all(all)
 }
 
 impl Tally {
