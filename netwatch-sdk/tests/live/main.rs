@@ -29,7 +29,7 @@ macro_rules! linux {
 
 linux! {
     actor calls compare conservation counted director edges family limits namespace netlink observe options
-    programs quiet results shape shapes suite_older suite_readers suite_shapes truth
+    programs quiet results shape shapes suite_older suite_readers suite_shapes trial truth
 }
 
 #[cfg(target_os = "linux")]

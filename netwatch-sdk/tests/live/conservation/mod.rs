@@ -18,10 +18,10 @@ use libtest_mimic::Trial;
 
 use crate::{
     director::Running,
-    limits::outcome,
     observe::{Observation, Observer},
     quiet,
     shape::{self, Family},
+    trial::trial,
     truth::Truth,
 };
 use capture::Tally;
@@ -55,13 +55,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             "conserve-segments",
         ),
     ];
-    let trial = |(name, about, offload, stem): (&'static str, _, _, _)| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+    let conservation = |(name, about, offload, stem): (&'static str, _, _, _)| {
+        trial(name, about, move || {
             let _quiet = quiet::among_others();
-            outcome(name, run(offload, stem))
+            run(offload, stem)
         })
     };
-    cases.map(trial).into()
+    cases.map(conservation).into()
 }
 
 fn run(offload: Offload, stem: &str) -> Result<()> {

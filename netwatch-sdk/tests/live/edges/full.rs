@@ -7,18 +7,17 @@ use netwatch_sdk::Builder;
 use crate::{
     compare::{Moment, compare_sockets},
     director::{Run, cross_check},
-    limits::outcome,
     observe::{Observation, Observer},
     quiet, shape,
-    suite_older::expect_none,
+    trial::trial,
     truth::{Moved, Truth},
 };
 
 pub(super) fn trials() -> Vec<Trial> {
     let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+        trial(name, about, move || {
             let _alone = quiet::alone();
-            outcome(name, run())
+            run()
         })
     };
     vec![
@@ -161,7 +160,7 @@ fn closed() -> Result<()> {
     let mut kept = truth.clone();
     kept.moved
         .retain(|one| seen.sockets.contains_key(&one.key()));
-    expect_none(&compare_sockets(&kept, &seen, Moment::Over))
+    compare_sockets(&kept, &seen, Moment::Over).expect_none()
 }
 
 /// Runs a shape under both collectors: its truth, what the tiny one saw, and the other.
