@@ -14,5 +14,8 @@ pub const UNTRACKED_CALLS: u32 = 4;
 pub const UNTRACKED_PACKETS: u32 = 5;
 /// 1 once the sockets older than the collector have been listed.
 pub const SEEDED: u32 = 6;
+/// While hooks are tested, who does it: thread group id in the upper half, thread id
+/// in the lower. 0 otherwise.
+pub const TESTER: u32 = 7;
 /// How many there are.
-pub const LEN: u32 = 7;
+pub const LEN: u32 = 8;

@@ -44,7 +44,7 @@ pub fn sock_create(ctx: SockContext) -> i32 {
     // SAFETY: the program's context is the socket.
     if let Some(record) = unsafe { records::find_or_make(ctx.as_ptr()) } {
         let leader = Task::current().leader();
-        let key = leader.key();
+        let key = processes::current_key(leader);
         // SAFETY: a map value, checked for null.
         unsafe {
             records::claim(record, &key, leader);

@@ -28,7 +28,7 @@ pub static OPEN: RingBuf<SocketRow, { 512 << 10 }> = RingBuf::new();
 #[btf_map]
 pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
 
-/// What was lost, and whether the older sockets are listed.
+/// What was lost, whether the older sockets are listed, and who tests the hooks.
 #[btf_map]
 pub static COUNTERS: Array<u64, { counters::LEN as usize }> = Array::new();
 
@@ -39,6 +39,15 @@ pub fn count(counter: u32, amount: u64) {
         // SAFETY: a value of an array map, checked for null.
         unsafe { atomic::add(value, amount) };
     }
+}
+
+/// The thread that tests the hooks; 0 while none does.
+#[inline(always)]
+pub fn tester() -> u64 {
+    COUNTERS
+        .get(counters::TESTER)
+        // SAFETY: a value of an array map, checked for null.
+        .map_or(0, |value| unsafe { core::ptr::read_volatile(value) })
 }
 
 /// `true` once the sockets older than the collector are listed.

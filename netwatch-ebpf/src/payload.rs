@@ -116,7 +116,8 @@ fn add(sk: Sock<false>, tx: u64, rx: u64) {
     } else {
         count(counters::UNTRACKED_CALLS, 1);
         let leader = Task::current().leader();
-        processes::add_payload(processes::current(&leader.key(), leader), tx, rx);
+        let key = processes::current_key(leader);
+        processes::add_payload(processes::current(&key, leader), tx, rx);
     }
 }
 
@@ -132,7 +133,7 @@ unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool)
             own(record, tx, rx);
             return;
         }
-        let key = leader.key();
+        let key = processes::current_key(leader);
         if records::claim(record, &key, leader) {
             records::stamp(record);
             processes::current(&key, leader);

@@ -17,6 +17,7 @@
 
 mod builder;
 mod health;
+mod hook;
 mod host;
 mod host_parts;
 mod ladder;
@@ -35,6 +36,7 @@ use std::{
 
 pub use self::{
     builder::{Backend, Builder},
+    hook::Hook,
     host::{Check, Host},
     pace::Pace,
     reader::Reader,
@@ -144,7 +146,8 @@ impl Collector {
             match core.backend.read() {
                 Ok(reading) => break reading,
                 Err(failure) => {
-                    core.backend = core.ladder.step_down(failure)?;
+                    let status = core.backend.status();
+                    core.backend = core.ladder.step_down(status, failure)?;
                     core.generation += 1;
                 }
             }

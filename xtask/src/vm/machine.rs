@@ -1,6 +1,5 @@
 //! A machine under software emulation: boots a kernel, and gives the lines that its tests report.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -13,14 +12,14 @@ use anyhow::{Context, Result, bail};
 
 use super::cpio::Archive;
 use super::prepared::Prepared;
-use super::tests_program::Program;
 
 const CONSOLE_LINES: usize = 25;
 
 /// What a machine is made of.
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Prepared,
-    pub(super) tests: &'a Program,
+    /// The live tests, as a program that needs no library.
+    pub(super) tests: &'a Path,
     /// By which hooks to count, one after the other.
     pub(super) hooks: &'a [&'a str],
     /// Only tests whose name contains this.
@@ -124,19 +123,7 @@ impl Machine<'_> {
         archive.character_device("dev/console", (5, 1))?;
         archive.file("init", Self::INIT.as_bytes())?;
         archive.file("bin/busybox", &read(Path::new("/bin/busybox"))?)?;
-        archive.file("live", &read(&self.tests.stripped)?)?;
-        let mut folders = BTreeSet::new();
-        for library in &self.tests.libraries {
-            let path = library.strip_prefix("/")?;
-            let parents: Vec<&Path> = path.ancestors().skip(1).collect();
-            for parent in parents.into_iter().rev() {
-                let parent = parent.to_string_lossy();
-                if !parent.is_empty() && folders.insert(parent.clone().into_owned()) {
-                    archive.folder(&parent)?;
-                }
-            }
-            archive.file(&path.to_string_lossy(), &read(library)?)?;
-        }
+        archive.file("live", &read(self.tests)?)?;
         for module in &self.kernel.modules {
             let name = module.file_name().unwrap_or_default().to_string_lossy();
             archive.file(&format!("modules/{name}"), &read(module)?)?;

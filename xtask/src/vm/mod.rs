@@ -24,7 +24,6 @@ use kernels::{KERNELS, Kernel};
 use machine::Machine;
 use prepared::Prepared;
 use report::{Line, Outcome};
-use tests_program::Program;
 
 const HOOKS: [&str; 4] = ["tp_btf", "fentry", "kprobe", "cgroup"];
 /// A kernel's tests take no longer.
@@ -101,7 +100,7 @@ impl VmTest {
         }
         debian::require(&PACKAGES)?;
         let folder = workspace::target()?.join("vm");
-        let tests = Program::build(&folder)?;
+        let tests = tests_program::build(&folder)?;
         let mut all = Vec::new();
         let mut wrong = Vec::new();
         for kernel in &KERNELS {
@@ -121,7 +120,7 @@ impl VmTest {
                 }
             }
         }
-        let about = command::output(Command::new(&tests.here).arg("--list"))?;
+        let about = command::output(Command::new(&tests).arg("--list"))?;
         let page = page::page(&all, &about);
         println!("{page}");
         if wrong.is_empty() && self.is_everything() {
@@ -143,7 +142,7 @@ impl VmTest {
         self.kernels.is_empty() && self.hook.is_empty() && self.test.is_none()
     }
 
-    fn test_kernel(&self, kernel: Prepared, tests: &Program, folder: &Path) -> Result<Tested> {
+    fn test_kernel(&self, kernel: Prepared, tests: &Path, folder: &Path) -> Result<Tested> {
         let wanted = |hook: &&str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
         let hooks: Vec<&str> = kernel.kernel.hooks.iter().copied().filter(wanted).collect();
         let machine = Machine {

@@ -79,10 +79,7 @@ impl Outcome {
 /// Where the report of such a machine is kept: by everything that decides what it says.
 pub(super) fn kept(machine: &Machine<'_>, reports: &Path) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    for file in [
-        machine.tests.stripped.as_path(),
-        machine.kernel.image.as_path(),
-    ] {
+    for file in [machine.tests, machine.kernel.image.as_path()] {
         fs::read(file)
             .with_context(|| format!("cannot read {}", file.display()))?
             .hash(&mut hasher);

@@ -216,6 +216,15 @@ impl Accounts {
         removable
     }
 
+    /// What all processes moved.
+    pub(super) fn sum(&self) -> Total {
+        let mut sum = Total::default();
+        for account in self.all.values() {
+            sum.add(&account.total);
+        }
+        sum
+    }
+
     /// Every process with its figures.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ProcessKey, &Account)> {
         self.all.iter()

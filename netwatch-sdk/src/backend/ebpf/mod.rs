@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `programs` | which programs there are, and the ladder of rungs |
 //! | `offsets` | where this kernel keeps the fields they read |
-//! | `load` | loading, attaching, listing the older sockets |
+//! | `load` | climbing the ladder: loading, attaching, testing, listing the older sockets |
+//! | `self_test`, `causes` | whether a rung counts, and why one does not |
+//! | `watchdog` | noticing that it has stopped |
+//! | `refusal` | what the kernel refuses, with the way out |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
@@ -13,6 +16,7 @@
 
 mod accounts;
 mod capabilities;
+mod causes;
 mod cgroup;
 mod checks;
 mod decode;
@@ -21,7 +25,10 @@ mod load;
 mod object;
 mod offsets;
 mod programs;
+mod refusal;
+mod self_test;
 mod syscall;
+mod watchdog;
 
 use std::{fmt, os::fd::AsFd as _, time::Instant};
 
@@ -40,6 +47,8 @@ use self::{
     cgroup::CgroupPaths,
     listing::{Identity, Listing},
     load::Loaded,
+    self_test::Outcome,
+    watchdog::Watchdog,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
@@ -48,7 +57,8 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    collector::{MapPressure, Packets, Refusal, Status},
+    collector::{Hook, MapPressure, Packets, Refusal, Status},
+    error::chain,
     reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
 };
 
@@ -63,6 +73,7 @@ pub(crate) struct Ebpf {
     sizes: MapSizes,
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
+    watchdog: Watchdog,
     records: usize,
     unreadable: u64,
 }
@@ -70,19 +81,20 @@ pub(crate) struct Ebpf {
 impl fmt::Debug for Ebpf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ebpf")
-            .field("hook", &self.loaded.rung.name)
+            .field("hook", &self.loaded.rung.hook.name())
             .finish_non_exhaustive()
     }
 }
 
 impl Ebpf {
-    /// Loads and attaches the programs on this thread. About 60 ms.
+    /// Loads and attaches the programs on this thread, with the first of the hooks that
+    /// works. About 60 ms.
     ///
     /// # Errors
     ///
     /// Names the missing capability, kernel feature or mount.
-    pub(crate) fn start(sizes: MapSizes) -> Result<Self> {
-        let mut loaded = load::load(sizes)?;
+    pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Self> {
+        let mut loaded = load::load(sizes, hooks)?;
         // Without the log the figures are as good.
         let log = EbpfLogger::init(&mut loaded.ebpf)
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
@@ -97,6 +109,7 @@ impl Ebpf {
             cgroups: CgroupPaths::new(root),
             sizes,
             ownerless: IdSet::default(),
+            watchdog: Watchdog::new(Instant::now()),
             records: 0,
             unreadable: 0,
         })
@@ -112,7 +125,9 @@ impl Ebpf {
             .sockets
             .run(|| {
                 while let Some(item) = open.next() {
-                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item) {
+                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item)
+                        && row.record.owner != ProcessKey::TEST
+                    {
                         listing.take(row);
                     }
                 }
@@ -125,6 +140,7 @@ impl Ebpf {
         let mut closed = ring(&self.loaded, "CLOSED")?;
         while let Some(item) = closed.next() {
             match SocketRow::read_from_prefix(&item) {
+                Ok((row, _)) if row.record.owner == ProcessKey::TEST => {}
                 Ok((row, _)) => rows.push(row),
                 Err(_) => unreadable += 1,
             }
@@ -159,6 +175,19 @@ impl Ebpf {
             let _ = map.remove(&zerocopy::transmute!(*key));
         }
         Ok(())
+    }
+
+    /// Tests the rung again when it looks as if it had stopped counting.
+    fn watch(&mut self) -> Result<()> {
+        let packets = self.loaded.cgroup.is_ok();
+        let counted = self.accounts.sum();
+        let now = Instant::now();
+        if !self.watchdog.suspects(counted, packets, now) {
+            return Ok(());
+        }
+        let outcome = self.loaded.test();
+        self.watchdog.tested(outcome.is_ok(), now);
+        outcome
     }
 
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
@@ -214,7 +243,9 @@ impl Measure for Ebpf {
         // In this order: see `accounts`.
         let records: Vec<(ProcessKey, ProcessRecord)> = {
             let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
-            syscall::read_map(map.fd().as_fd()).map_err(failed)?
+            let mut records = syscall::read_map(map.fd().as_fd()).map_err(failed)?;
+            records.retain(|(key, _)| *key != ProcessKey::TEST);
+            records
         };
         self.list_with_owners()?;
         let (closed, unreadable) = self.closed_sockets()?;
@@ -227,6 +258,7 @@ impl Measure for Ebpf {
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
+        self.watch()?;
 
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: IdMap<ProcessKey, String> = self
@@ -295,12 +327,19 @@ impl Measure for Ebpf {
     }
 
     fn status(&self) -> Status {
-        let refused = self.loaded.refused.iter().map(|(what, why)| Refusal {
-            what: (*what).to_owned(),
-            why: why.clone(),
+        let refused = self.loaded.refused.iter().map(|(hook, why)| Refusal {
+            what: hook.name().to_owned(),
+            why: chain(why),
         });
+        let mut limits = Vec::new();
+        if let Err(why) = &self.loaded.cgroup {
+            limits.push(format!("packets are not counted: {why}"));
+        }
+        if let Outcome::NotPossible(why) = &self.loaded.tested {
+            limits.push(format!("the hook is not tested: {why}"));
+        }
         Status {
-            hook: Some(self.loaded.rung.name),
+            hook: Some(self.loaded.rung.hook.name()),
             refused: refused.collect(),
             packets: match &self.loaded.cgroup {
                 Ok(path) => Packets::Counted(path.display().to_string()),
@@ -311,10 +350,7 @@ impl Measure for Ebpf {
                 used: self.records as u64,
                 capacity: u64::from(self.sizes.processes),
             }],
-            limits: match &self.loaded.cgroup {
-                Ok(_) => Vec::new(),
-                Err(why) => vec![format!("packets are not counted: {why}")],
-            },
+            limits,
             ..Status::of(Source::Ebpf)
         }
     }

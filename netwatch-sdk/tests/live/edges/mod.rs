@@ -3,6 +3,7 @@
 pub(crate) mod child;
 mod ended;
 mod full;
+mod self_test;
 mod several;
 mod withheld;
 
@@ -14,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ended::trials(),
         withheld::trials(),
         full::trials(),
+        self_test::trials(),
     ]
     .into_iter()
     .flatten()

@@ -24,6 +24,7 @@ mod zerocopy;
 use std::sync::OnceLock;
 
 pub(crate) use phased::{STEPS, step_size};
+pub(crate) use short::count as short_count;
 
 use crate::shape::Shape;
 
