@@ -46,6 +46,16 @@ const KNOWN: &[Limit] = &[
         why: "send_zc came with Linux 6.0",
     },
     Limit {
+        test: "rtt",
+        says: "netem: ",
+        why: "the kernel has no network emulator (module sch_netem)",
+    },
+    Limit {
+        test: "loss",
+        says: "netem: ",
+        why: "the kernel has no network emulator (module sch_netem)",
+    },
+    Limit {
         test: "tcp-zerocopy-receive",
         says: "TCP_ZEROCOPY_RECEIVE: the kernel mapped no page",
         why: "loopback delivered no whole pages",

@@ -29,7 +29,7 @@ macro_rules! linux {
 
 linux! {
     actor calls compare conservation counted director edges family limits namespace netlink observe options
-    programs quiet results shape shapes suite_older suite_readers suite_shapes trial truth
+    programs quiet results shape shapes suite_older suite_path suite_readers suite_shapes trial truth
 }
 
 #[cfg(target_os = "linux")]
@@ -58,6 +58,7 @@ fn main() -> std::process::ExitCode {
         suite_older::trials(),
         suite_readers::trials(),
         conservation::trials(),
+        suite_path::trials(),
         edges::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());

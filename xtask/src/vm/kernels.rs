@@ -2,11 +2,11 @@
 
 /// A kernel that is tested.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Kernel {
+pub(super) struct Kernel {
     /// What tasks and tables call it.
-    pub(crate) name: &'static str,
+    pub(super) name: &'static str,
     /// The suite of Debian's archive that has it.
-    pub(crate) suite: &'static str,
+    pub(super) suite: &'static str,
     /// The packages that together make it; `*` stands for the version.
     pub(super) packages: &'static [&'static str],
     /// The hooks by which payload can be counted on it, best first.
@@ -17,7 +17,7 @@ const EVERY_HOOK: &[&str] = &["tp_btf"];
 /// The tracepoints that tell return values came with 6.3.
 const WITHOUT_TP_BTF: &[&str] = &[];
 
-pub(crate) const KERNELS: [Kernel; 5] = [
+pub(super) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "5.10",
         suite: "bullseye-security",

@@ -2,7 +2,7 @@
 
 mod archive;
 mod cpio;
-pub(crate) mod kernels;
+mod kernels;
 mod machine;
 mod page;
 mod prepared;
@@ -25,9 +25,8 @@ use machine::Machine;
 use prepared::Prepared;
 use report::{Line, Outcome};
 
+const LIMIT_SECONDS: u64 = 180;
 const HOOKS: [&str; 4] = ["tp_btf", "fentry", "kprobe", "cgroup"];
-/// A kernel's tests take no longer.
-const LIMIT: Duration = Duration::from_secs(180);
 const PACKAGES: [&str; 7] = [
     "binutils",
     "busybox-static",
@@ -55,22 +54,25 @@ Progress goes to stderr, the table to stdout; the exit code is 1 unless everythi
 pub(crate) struct VmTest {
     /// The kernels; all of them when none is named
     #[arg(value_name = "KERNEL", value_parser = PossibleValuesParser::new(KERNELS.map(|kernel| kernel.name)))]
-    pub(crate) kernels: Vec<String>,
+    kernels: Vec<String>,
     /// Count payload by this hook only; may be given several times
     #[arg(long, value_name = "HOOK", value_parser = PossibleValuesParser::new(HOOKS))]
-    pub(crate) hook: Vec<String>,
+    hook: Vec<String>,
     /// Run only tests whose name contains this
     #[arg(long, value_name = "NAME")]
-    pub(crate) test: Option<String>,
+    test: Option<String>,
     /// Run everything again, whatever passed before
     #[arg(long)]
-    pub(crate) again: bool,
+    again: bool,
     /// Fetch the newest kernels, whatever is in the cache folder
     #[arg(long)]
-    pub(crate) update: bool,
+    update: bool,
+    /// How long a kernel's tests may take
+    #[arg(long, value_name = "SECONDS", default_value_t = LIMIT_SECONDS)]
+    time_limit: u64,
     /// Print the kernels and run none
     #[arg(long)]
-    pub(crate) list: bool,
+    list: bool,
 }
 
 /// What one kernel's machine reported.
@@ -80,6 +82,19 @@ struct Tested {
 }
 
 impl VmTest {
+    /// On these kernels, by every hook, keeping what passed before.
+    pub(crate) fn of(kernels: &[&str]) -> Self {
+        Self {
+            kernels: kernels.iter().map(|&name| name.to_owned()).collect(),
+            hook: Vec::new(),
+            test: None,
+            again: false,
+            update: false,
+            time_limit: LIMIT_SECONDS,
+            list: false,
+        }
+    }
+
     pub(crate) fn run(&self) -> Result<()> {
         if self.list {
             for kernel in KERNELS {
@@ -120,10 +135,10 @@ impl VmTest {
                 }
             }
         }
-        let about = command::output(Command::new(&tests).arg("--list"))?;
-        let page = page::page(&all, &about);
-        println!("{page}");
+        println!("{}", page::tables(&all));
         if wrong.is_empty() && self.is_everything() {
+            let listed = command::output(Command::new(&tests).arg("--list"))?;
+            let page = page::page(&all, &listed);
             let path = workspace::root()?.join(page::PATH);
             fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
             progress(format!("{}: written", page::PATH));
@@ -151,7 +166,7 @@ impl VmTest {
             hooks: &hooks,
             test: self.test.as_deref(),
             folder,
-            limit: LIMIT,
+            limit: Duration::from_secs(self.time_limit),
         };
         let name = kernel.kernel.name;
         let what = format!("kernel {name} ({})", kernel.release);
@@ -239,6 +254,9 @@ fn tell(kernel: &str, line: &Line, since: Duration) {
                 "{kernel} {} {at:>4.0} s: {} {outcome} ({:.1} s)",
                 test.hook, test.test, test.seconds
             ));
+            if !test.outcome.is_good() {
+                progress(test.reason.as_deref().unwrap_or("no reason was told"));
+            }
         }
         Line::Run { run } => progress(format!(
             "{kernel} {} {at:>4.0} s: ended with {}",

@@ -56,17 +56,10 @@ impl Notes {
 
 /// The whole page. `listed` is what the live tests print for `--list`.
 pub(super) fn page(all: &[Tested], listed: &str) -> String {
-    let date = command::output(Command::new("date").args(["--utc", "+%Y-%m-%d"]));
+    let tables = tables(all);
     let mut page = format!(
-        "# Which kernels was it tested on?\n\n{ABOUT}\nOn {}:\n\n",
-        date.unwrap_or_default().trim()
+        "# Which kernels was it tested on?\n\n{ABOUT}\n{tables}\n## What each test does\n\n"
     );
-    page.push_str(&kernels(all));
-    page.push_str("\n## Bytes off\n\n");
-    page.push_str(&outcomes(all));
-    page.push_str("\n## Instructions that the verifier went through\n\n");
-    page.push_str(&programs(all));
-    page.push_str("\n## What each test does\n\n");
     for line in listed
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
@@ -75,6 +68,18 @@ pub(super) fn page(all: &[Tested], listed: &str) -> String {
             let _ = writeln!(page, "- `{name}`: {about}");
         }
     }
+    page
+}
+
+/// What was tested when, and how it went.
+pub(super) fn tables(all: &[Tested]) -> String {
+    let date = command::output(Command::new("date").args(["--utc", "+%Y-%m-%d"]));
+    let mut page = format!("On {}:\n\n", date.unwrap_or_default().trim());
+    page.push_str(&kernels(all));
+    page.push_str("\n## Bytes off\n\n");
+    page.push_str(&outcomes(all));
+    page.push_str("\n## Instructions that the verifier went through\n\n");
+    page.push_str(&programs(all));
     page
 }
 

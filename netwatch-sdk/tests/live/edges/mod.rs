@@ -5,6 +5,7 @@ mod ended;
 mod full;
 mod self_test;
 mod several;
+mod verifier;
 mod withheld;
 
 use libtest_mimic::Trial;
@@ -16,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         withheld::trials(),
         full::trials(),
         self_test::trials(),
+        verifier::trials(),
     ]
     .into_iter()
     .flatten()

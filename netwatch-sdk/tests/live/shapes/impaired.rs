@@ -1,0 +1,120 @@
+//! TCP for a wire with delay or loss: each side also tells the kernel's own figures of its connection.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    actor::{Actor, hold, report, tell},
+    calls::{self, receive_all, receive_rest, send_all},
+    counted::Counted,
+    options,
+    shape::Shape,
+    truth::{Event, TcpInfo},
+};
+
+pub(super) const SHAPES: &[Shape] = &[
+    Shape {
+        stem: "paced-requests",
+        about: "20 requests and answers on one TCP connection, for round-trip times",
+        serve: Some(answer),
+        drive: ask,
+        ..Shape::BASE
+    },
+    Shape {
+        stem: "lossy-transfer",
+        about: "TCP both ways over a wire that loses packets, for retransmissions and wire bytes",
+        serve: Some(serve),
+        drive,
+        ..Shape::BASE
+    },
+];
+
+pub(super) fn is(shape: &Shape) -> bool {
+    SHAPES.iter().any(|one| one.stem == shape.stem)
+}
+
+const ROUNDS: usize = 20;
+const REQUEST: usize = 301;
+/// Longer than a delayed acknowledgement and a retransmission take here.
+const SETTLED: Duration = Duration::from_millis(1_500);
+const UP: usize = 150_001;
+const DOWN: usize = 400_009;
+
+fn answer(actor: &Actor) -> Result<()> {
+    let (listener, socket) = accept_one(actor)?;
+    for _ in 0..ROUNDS {
+        receive_all(calls::recv, &socket, REQUEST, REQUEST)?;
+        send_all(calls::send, &socket, REQUEST, REQUEST)?;
+    }
+    finish(&[&listener, &socket])
+}
+
+fn ask(actor: &Actor) -> Result<()> {
+    let socket = super::stream::connect_one(actor)?;
+    for _ in 0..ROUNDS {
+        send_all(calls::send, &socket, REQUEST, REQUEST)?;
+        receive_all(calls::recv, &socket, REQUEST, REQUEST)?;
+    }
+    finish(&[&socket])
+}
+
+fn serve(actor: &Actor) -> Result<()> {
+    let (listener, socket) = accept_one(actor)?;
+    receive_all(calls::recv, &socket, UP, 30_000)?;
+    send_all(calls::send, &socket, DOWN, 30_000)?;
+    close(&socket)?;
+    finish(&[&listener, &socket])
+}
+
+fn drive(actor: &Actor) -> Result<()> {
+    let socket = super::stream::connect_one(actor)?;
+    send_all(calls::send, &socket, UP, 30_000)?;
+    receive_all(calls::recv, &socket, DOWN, 30_000)?;
+    close(&socket)?;
+    finish(&[&socket])
+}
+
+/// Accepts one connection on any address.
+fn accept_one(actor: &Actor) -> Result<(Counted, Counted)> {
+    let listener = Counted::tcp(actor.shape.family)?;
+    listener.bind((actor.shape.family.unspecified(), 0).into())?;
+    let listener = listener.listen()?;
+    actor.ready(&[&listener])?;
+    let socket = listener.accept()?;
+    Ok((listener, socket))
+}
+
+fn close(socket: &Counted) -> Result<()> {
+    socket.shutdown()?;
+    let after = receive_rest(calls::recv, socket)?;
+    ensure!(after == 0, "{after} bytes after the last");
+    Ok(())
+}
+
+/// Tells everything once nothing is in flight any more; the last one is the connection.
+fn finish(sockets: &[&Counted]) -> Result<()> {
+    thread::sleep(SETTLED);
+    if let Some(connection) = sockets.last() {
+        tell(&Event::Tcp(info(connection)?))?;
+    }
+    report(sockets, true)?;
+    hold()
+}
+
+/// `TCP_INFO`, of which these fields lie where they do in every kernel.
+fn info(socket: &Counted) -> Result<TcpInfo> {
+    const RTT: usize = 17;
+    const RTT_VARIATION: usize = 18;
+    const TOTAL_RETRANS: usize = 25;
+    const MIN_RTT: usize = 37;
+    let mut info = [0_u32; 38];
+    options::get(socket, libc::SOL_TCP, libc::TCP_INFO, &mut info)?;
+    Ok(TcpInfo {
+        cookie: socket.cookie()?,
+        rtt_us: info[RTT],
+        variation_us: info[RTT_VARIATION],
+        min_rtt_us: info[MIN_RTT],
+        retransmits: info[TOTAL_RETRANS].into(),
+    })
+}
