@@ -17,5 +17,15 @@ pub const SEEDED: u32 = 6;
 /// While hooks are tested, who does it: thread group id in the upper half, thread id
 /// in the lower. 0 otherwise.
 pub const TESTER: u32 = 7;
+/// Sockets that listings have passed without a row: nothing about them had changed.
+pub const QUIET: u32 = 8;
+/// 1 while a listing is to have a row for every socket.
+pub const LIST_WHOLE: u32 = 9;
+/// 1 while someone listens to what happens to connections.
+pub const EVENTS_WANTED: u32 = 10;
+/// Events of connections that did not fit into `EVENTS`.
+pub const EVENTS_LOST: u32 = 11;
+/// Sockets that have ended; counted before anything else is done about it.
+pub const ENDS: u32 = 12;
 /// How many there are.
-pub const LEN: u32 = 8;
+pub const LEN: u32 = 13;

@@ -39,10 +39,14 @@ pub struct SocketRecord {
     pub shared_tx_bytes: u64,
     /// Payload bytes others received, likewise.
     pub shared_rx_bytes: u64,
+    /// Listings: the sum of the counters when the last one wrote a row, see
+    /// [`settled`](Self::settled); 0 for a socket that is to have a row in every listing.
+    pub listed: u64,
     /// Packets, by [`LOOPBACK`] and [`NETWORK`].
     pub wire: [Wire; 2],
-    /// Nanoseconds from boot to when the socket was first seen.
-    pub seen_ns: u64,
+    /// Nanoseconds from boot to when the connection was opened; 0 when not seen.
+    /// UDP: to the first datagram while connected.
+    pub opened_ns: u64,
     /// TCP: `copied_seq` up to which received bytes are counted.
     pub copied_seq: u32,
     /// Bits named `FLAG_*` here.
@@ -57,7 +61,33 @@ pub struct SocketRecord {
     /// Likewise, network order.
     pub last_remote_port_be: u16,
     /// Always 0.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+    /// How often the TCP state has changed.
+    pub states: u32,
+}
+
+impl SocketRecord {
+    /// `listed` of a socket whose counters have this sum and that a second listing
+    /// has found unchanged. What a packet changes in the socket besides, it changes
+    /// after it was counted: only the second row is sure to have it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn settled(sum: u64) -> u64 {
+        sum << 2 | 2
+    }
+
+    /// `listed` after the first row with this sum.
+    #[must_use]
+    #[inline(always)]
+    pub const fn fresh(sum: u64) -> u64 {
+        sum << 2 | 1
+    }
+
+    /// `true` when the next listing has a row for it only if something has changed.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.listed & 3 == 2
+    }
 }
 
 /// `copied_seq` is set.
@@ -66,14 +96,18 @@ pub const FLAG_MARKED: u32 = 1;
 pub const FLAG_OUTGOING: u32 = 1 << 1;
 /// This host accepted.
 pub const FLAG_INCOMING: u32 = 1 << 2;
-/// Older than the collector: its bytes count from when it was first seen.
+/// Older than the collector.
 pub const FLAG_OLDER: u32 = 1 << 3;
-
 /// Its end was seen and its bytes are in `PROCESSES` and `CLOSED`: the record only
 /// waits for the kernel to free the socket.
 pub const FLAG_ENDED: u32 = 1 << 5;
 /// A listener, now or before it closed.
 pub const FLAG_LISTENING: u32 = 1 << 4;
+
+/// TCP: its last attempt to connect failed.
+pub const FLAG_FAILED: u32 = 1 << 6;
+/// UDP: the first datagram while connected was received, not sent.
+pub const FLAG_RECEIVED_FIRST: u32 = 1 << 7;
 
 /// What a socket is, read from the kernel when the row is made.
 #[repr(C)]
@@ -132,6 +166,6 @@ pub struct SocketRow {
 }
 
 const _: () = assert!(size_of::<Wire>() == 32);
-const _: () = assert!(size_of::<SocketRecord>() == 184);
+const _: () = assert!(size_of::<SocketRecord>() == 192);
 const _: () = assert!(size_of::<SocketHeader>() == 96);
-const _: () = assert!(size_of::<SocketRow>() == 280);
+const _: () = assert!(size_of::<SocketRow>() == 288);

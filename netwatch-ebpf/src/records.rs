@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+    helpers::{bpf_get_socket_cookie, bpf_sk_storage_get},
 };
 use netwatch_common::{
     counters,
@@ -13,7 +13,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, events,
     kernel::{AF_INET6, Sock, Task},
     maps::{CLOSED, SOCKETS, count},
     processes,
@@ -76,18 +76,27 @@ pub unsafe fn claim(record: *mut SocketRecord, key: &ProcessKey, leader: Task) -
     true
 }
 
-/// Notes when the socket was first seen, once.
+/// The sum of all that is counted in a record. No counter goes back, so it is the same
+/// only while none has changed.
 ///
 /// # Safety
 ///
 /// As for [`claim`].
 #[inline(always)]
-pub unsafe fn stamp(record: *mut SocketRecord) {
+pub unsafe fn sum(record: *const SocketRecord) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*record).seen_ns == 0 {
-            (*record).seen_ns = bpf_ktime_get_boot_ns();
-        }
+        let record = &*record;
+        let [a, b] = &record.wire;
+        record.tx_bytes
+            + record.rx_bytes
+            + record.shared_tx_bytes
+            + record.shared_rx_bytes
+            + a.rx_packets
+            + a.tx_packets
+            + b.rx_packets
+            + b.tx_packets
+            + u64::from(record.states)
     }
 }
 
@@ -185,9 +194,10 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
 ///
 /// # Safety
 ///
-/// As for [`claim`].
+/// `sk` and `record` as for [`find`] and [`claim`].
 #[inline(always)]
-pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
+pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut SocketRecord) {
+    count(counters::ENDS, 1);
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.
     let owner = unsafe {
@@ -197,6 +207,7 @@ pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
             header.remote = (*record).last_remote;
             header.remote_port_be = (*record).last_remote_port_be;
         }
+        events::closed(sk, &header, record);
         (*record).owner
     };
     let key = if owner.start_ns == 0 && header.kernel != 0 {

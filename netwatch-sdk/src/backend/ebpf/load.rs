@@ -1,6 +1,6 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{fs::File, os::fd::AsFd as _, path::PathBuf};
+use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -28,6 +28,8 @@ pub(crate) struct MapSizes {
     pub(crate) processes: u32,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
+    /// Bytes of events that nobody has read yet; a power of two.
+    pub(crate) event_bytes: u32,
 }
 
 impl Default for MapSizes {
@@ -35,6 +37,7 @@ impl Default for MapSizes {
         Self {
             processes: 16_384,
             closed_bytes: 4 << 20,
+            event_bytes: 4 << 20,
         }
     }
 }
@@ -51,7 +54,7 @@ pub(super) struct Loaded {
     /// How the last test of the rung went.
     pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
-    owners: IteratorLink,
+    pub(super) owners: Arc<IteratorLink>,
 }
 
 /// What the running kernel says of itself, large, and needed at the start only.
@@ -99,7 +102,7 @@ impl Kernel {
             cgroup,
             tested: Outcome::Passed,
             sockets,
-            owners,
+            owners: Arc::new(owners),
         };
         loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
@@ -140,6 +143,7 @@ impl Kernel {
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
             .map_max_entries("CLOSED", sizes.closed_bytes)
+            .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))
     }

@@ -11,6 +11,8 @@
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
+//! | `events`, `clock` | what is written of connections, to typed events |
+//! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
@@ -19,18 +21,21 @@ mod capabilities;
 mod causes;
 mod cgroup;
 mod checks;
+mod clock;
 mod decode;
+mod events;
 mod listing;
 mod load;
 mod object;
 mod offsets;
 mod programs;
+mod pump;
 mod refusal;
 mod self_test;
 mod syscall;
 mod watchdog;
 
-use std::{fmt, os::fd::AsFd as _, time::Instant};
+use std::{fmt, os::fd::AsFd as _, sync::Arc, time::Instant};
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -47,12 +52,14 @@ use self::{
     cgroup::CgroupPaths,
     listing::{Identity, Listing},
     load::Loaded,
+    pump::EbpfFeed,
     self_test::Outcome,
     watchdog::Watchdog,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
     Measure,
+    feed::Feed,
     id_hash::{IdMap, IdSet},
 };
 use crate::{
@@ -71,10 +78,14 @@ pub(crate) struct Ebpf {
     listing: Listing,
     cgroups: CgroupPaths,
     sizes: MapSizes,
+    feed: Arc<EbpfFeed>,
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
     watchdog: Watchdog,
     records: usize,
+    /// Rows of ended sockets that were read, and that were lost.
+    told: u64,
+    lost: u64,
     unreadable: u64,
 }
 
@@ -101,6 +112,7 @@ impl Ebpf {
             .ok();
         give_back_memory();
         let root = loaded.cgroup.clone().unwrap_or_default();
+        let feed = Arc::new(EbpfFeed::new(&loaded)?);
         Ok(Self {
             loaded,
             log,
@@ -108,15 +120,31 @@ impl Ebpf {
             listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
+            feed,
             ownerless: IdSet::default(),
             watchdog: Watchdog::new(Instant::now()),
             records: 0,
+            told: 0,
+            lost: 0,
             unreadable: 0,
         })
     }
 
-    /// One pass over all sockets.
-    fn list(&mut self) -> Result<()> {
+    /// One pass over all sockets; returns how many had no row because nothing changed.
+    fn list(&mut self) -> Result<u64> {
+        if self.listing.is_whole() {
+            self.set_list_whole(true)?;
+        }
+        let before = self.counter(counters::QUIET)?;
+        let listed = self.list_into();
+        if self.listing.is_whole() {
+            self.set_list_whole(false)?;
+        }
+        listed?;
+        Ok(self.counter(counters::QUIET)?.saturating_sub(before))
+    }
+
+    fn list_into(&mut self) -> Result<()> {
         let mut open = ring(&self.loaded, "OPEN")?;
         // What a pass that failed has left.
         while open.next().is_some() {}
@@ -135,28 +163,45 @@ impl Ebpf {
             .map_err(|error| Error::io("the list of sockets", error))
     }
 
-    fn closed_sockets(&self) -> Result<(Vec<SocketRow>, u64)> {
-        let (mut rows, mut unreadable) = (Vec::new(), 0);
+    /// The rows of sockets that have ended since the last reading. `ends` are all ends
+    /// so far: without new ones there is nothing to map.
+    fn closed_sockets(&mut self, ends: u64) -> Result<Vec<SocketRow>> {
+        let mut rows = Vec::new();
+        if ends == self.told + self.lost {
+            return Ok(rows);
+        }
         let mut closed = ring(&self.loaded, "CLOSED")?;
         while let Some(item) = closed.next() {
+            self.told += 1;
             match SocketRow::read_from_prefix(&item) {
                 Ok((row, _)) if row.record.owner == ProcessKey::TEST => {}
                 Ok((row, _)) => rows.push(row),
-                Err(_) => unreadable += 1,
+                Err(_) => self.unreadable += 1,
             }
         }
-        Ok((rows, unreadable))
+        Ok(rows)
+    }
+
+    fn counter(&self, index: u32) -> Result<u64> {
+        load::generic_map(&self.loaded.ebpf, "COUNTERS").and_then(|map| {
+            Array::<_, u64>::try_from(map)
+                .and_then(|map| map.get(&index, 0))
+                .map_err(|error| {
+                    Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error)
+                })
+        })
     }
 
     fn counters(&self) -> Result<[u64; counters::LEN as usize]> {
-        let failed = |error| Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error);
-        let map = Array::<_, u64>::try_from(load::generic_map(&self.loaded.ebpf, "COUNTERS")?)
-            .map_err(failed)?;
         let mut values = [0; counters::LEN as usize];
         for (index, value) in (0..).zip(&mut values) {
-            *value = map.get(&index, 0).map_err(failed)?;
+            *value = self.counter(index)?;
         }
         Ok(values)
+    }
+
+    fn set_list_whole(&mut self, whole: bool) -> Result<()> {
+        load::set_counter(&mut self.loaded.ebpf, counters::LIST_WHOLE, whole.into())
     }
 
     fn remove(&mut self, keys: &[ProcessKey]) -> Result<()> {
@@ -191,29 +236,29 @@ impl Ebpf {
     }
 
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
-    /// there are new ones.
-    fn list_with_owners(&mut self) -> Result<()> {
+    /// there are new ones. Returns how many sockets had no row.
+    fn list_with_owners(&mut self) -> Result<u64> {
         let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
                 .collect()
         };
-        self.listing.begin();
-        self.list()?;
+        self.listing.begin(self.counter(counters::CLOSED_ROWS)?);
+        let mut quiet = self.list()?;
         if self.records == 0 {
             // There is no listing before the first to make up for what it missed.
-            self.list()?;
+            quiet = self.list()?;
         }
         let now = ownerless(self.listing.rows());
         if now.is_subset(&self.ownerless) {
             self.ownerless = now;
-            return Ok(());
+            return Ok(quiet);
         }
         self.loaded.find_owners()?;
-        self.list()?;
+        let quiet = self.list()?;
         self.ownerless = ownerless(self.listing.rows());
-        Ok(())
+        Ok(quiet)
     }
 }
 
@@ -247,14 +292,20 @@ impl Measure for Ebpf {
             records.retain(|(key, _)| *key != ProcessKey::TEST);
             records
         };
-        self.list_with_owners()?;
-        let (closed, unreadable) = self.closed_sockets()?;
-        self.unreadable += unreadable;
+        let mut quiet = self.list_with_owners()?;
+        let ends = self.counter(counters::ENDS)?;
+        let closed = self.closed_sockets(ends)?;
         self.records = records.len();
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
+        self.lost = count(counters::CLOSED_ROWS);
+        // Lost, or on their way: those bytes may be in `PROCESSES`.
+        let untold = self.lost.max(ends.saturating_sub(self.told));
+        if self.listing.must_begin_again(untold) {
+            quiet = self.list()?;
+        }
         let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
-        self.listing.complete(&ended, count(counters::CLOSED_ROWS));
+        self.listing.complete(&ended, untold, quiet);
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
@@ -319,6 +370,7 @@ impl Measure for Ebpf {
                 unattributed_wire_bytes: count(counters::UNATTRIBUTED_WIRE),
                 unseen_bytes: 0,
                 closed_rows: count(counters::CLOSED_ROWS),
+                events: count(counters::EVENTS_LOST),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 unreadable: self.unreadable,
@@ -353,5 +405,9 @@ impl Measure for Ebpf {
             limits,
             ..Status::of(Source::Ebpf)
         }
+    }
+
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        Some(Arc::clone(&self.feed) as Arc<dyn Feed>)
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod child;
 mod ended;
 mod full;
 mod self_test;
+mod settled;
 mod several;
 mod verifier;
 mod withheld;
@@ -17,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         withheld::trials(),
         full::trials(),
         self_test::trials(),
+        settled::trials(),
         verifier::trials(),
     ]
     .into_iter()
