@@ -160,6 +160,13 @@ impl VmTest {
     fn test_kernel(&self, kernel: Prepared, tests: &Path, folder: &Path) -> Result<Tested> {
         let wanted = |hook: &&str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
         let hooks: Vec<&str> = kernel.kernel.hooks.iter().copied().filter(wanted).collect();
+        if hooks.is_empty() {
+            progress(format!("kernel {} has none of the hooks", kernel.release));
+            return Ok(Tested {
+                kernel,
+                lines: Vec::new(),
+            });
+        }
         let machine = Machine {
             kernel: &kernel,
             tests,

@@ -39,8 +39,11 @@ const ROUNDS: usize = 20;
 const REQUEST: usize = 301;
 /// Longer than a delayed acknowledgement and a retransmission take here.
 const SETTLED: Duration = Duration::from_millis(1_500);
-const UP: usize = 150_001;
-const DOWN: usize = 400_009;
+/// A packet each way: a wire loses many segments at once where they leave as one.
+const EXCHANGES: usize = 100;
+const UP: usize = 701;
+const DOWN: usize = 1_103;
+const BULK: usize = 200_009;
 
 fn answer(actor: &Actor) -> Result<()> {
     let (listener, socket) = accept_one(actor)?;
@@ -62,15 +65,21 @@ fn ask(actor: &Actor) -> Result<()> {
 
 fn serve(actor: &Actor) -> Result<()> {
     let (listener, socket) = accept_one(actor)?;
-    receive_all(calls::recv, &socket, UP, 30_000)?;
-    send_all(calls::send, &socket, DOWN, 30_000)?;
+    for _ in 0..EXCHANGES {
+        receive_all(calls::recv, &socket, UP, UP)?;
+        send_all(calls::send, &socket, DOWN, DOWN)?;
+    }
+    send_all(calls::send, &socket, BULK, 30_000)?;
     finish(&[&listener, &socket])
 }
 
 fn drive(actor: &Actor) -> Result<()> {
     let socket = super::stream::connect_one(actor)?;
-    send_all(calls::send, &socket, UP, 30_000)?;
-    receive_all(calls::recv, &socket, DOWN, 30_000)?;
+    for _ in 0..EXCHANGES {
+        send_all(calls::send, &socket, UP, UP)?;
+        receive_all(calls::recv, &socket, DOWN, DOWN)?;
+    }
+    receive_all(calls::recv, &socket, BULK, 30_000)?;
     finish(&[&socket])
 }
 
