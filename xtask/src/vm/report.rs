@@ -51,6 +51,7 @@ pub(super) enum Outcome {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Program {
     pub(super) program: String,
+    pub(super) hook: String,
     /// Instructions that the verifier went through; kernels before 5.16 do not tell.
     pub(super) verified: Option<u32>,
     /// Instructions of the program as the kernel runs it.
