@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -143,7 +143,7 @@ pub(crate) fn address(name: &str, address: IpAddr, prefix_len: u8) -> Result<()>
     Ok(())
 }
 
-/// Delays and drops what an interface sends, by the queueing discipline `netem`.
+/// Delays and drops what an interface sends, from now on, by the queueing discipline `netem`.
 pub(crate) fn impair(name: &str, delay: Duration, loss_percent: u32) -> Result<()> {
     const TCA_OPTIONS: u16 = 2;
     /// The kernel's unit of delays, `PSCHED_SHIFT`.
@@ -159,7 +159,7 @@ pub(crate) fn impair(name: &str, delay: Duration, loss_percent: u32) -> Result<(
         TcAttribute::Kind("netem".to_owned()),
         TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, options)),
     ];
-    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
     ask(RouteNetlinkMessage::NewQueueDiscipline(message), flags)
         .map(drop)
         .map_err(|error| unavailable("netem", error))

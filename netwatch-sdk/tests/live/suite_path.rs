@@ -37,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn round_trips(delay: u64) -> Result<()> {
     let _alone = quiet::alone();
     let pair = Pair::new(Offload::On)?;
+    pair.left.impair(Duration::ZERO, 0)?;
     let mut observer = Observer::with(|builder| builder)?;
     // Emulated code is slow the first time.
     let (mut client, mut server, _) = talk(&pair, "paced-requests", Family::V4)?;
@@ -81,9 +82,9 @@ fn off_by(reported: &[Rtt], delay: Duration) -> Option<String> {
 fn loss() -> Result<()> {
     let _quiet = quiet::among_others();
     let pair = Pair::new(Offload::Off)?;
+    pair.right.impair(Duration::ZERO, LOSS_PERCENT)?;
     let mut observer = Observer::with(|builder| builder)?;
     let (left, right) = (pair.left.watch()?, pair.right.watch()?);
-    pair.right.impair(Duration::ZERO, LOSS_PERCENT)?;
     let (mut client, mut server, truth) = talk(&pair, "lossy-transfer", Family::V4)?;
     let seen = observer.read()?;
     compare(&truth, &seen, Moment::Open).expect_none()?;
