@@ -14,5 +14,7 @@ pub const UNTRACKED_CALLS: u32 = 4;
 pub const UNTRACKED_PACKETS: u32 = 5;
 /// 1 once the sockets older than the collector have been listed.
 pub const SEEDED: u32 = 6;
+/// DNS messages that did not fit into `DNS`, or came behind another in one segmented send.
+pub const DNS_MESSAGES: u32 = 7;
 /// How many there are.
-pub const LEN: u32 = 7;
+pub const LEN: u32 = 8;

@@ -56,8 +56,10 @@ pub struct SocketRecord {
     pub last_remote: [u64; 2],
     /// Likewise, network order.
     pub last_remote_port_be: u16,
+    /// 1 once the row that says so is in `DNS`: the socket serves DNS.
+    pub serves_dns: u16,
     /// Always 0.
-    pub reserved: [u16; 3],
+    pub reserved: [u16; 2],
 }
 
 /// `copied_seq` is set.

@@ -8,8 +8,8 @@
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map` |
 //!
-//! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
-//! of totals, `maps` holds the maps. No program writes a record per call or packet.
+//! `dns` copies what `packets` finds on port 53. `kernel` reads kernel structures, `records` and `processes` keep the two kinds
+//! of totals, `maps` holds the maps. Nothing else writes a record per call or packet.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -20,6 +20,7 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod dns;
 mod iterators;
 mod kernel;
 mod lifecycle;

@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use netwatch_common::{
     counters,
+    dns::DnsRow,
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
 };
@@ -27,6 +28,10 @@ pub static OPEN: RingBuf<SocketRow, { 512 << 10 }> = RingBuf::new();
 /// A row for each socket that closed.
 #[btf_map]
 pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
+
+/// A row for each message of a DNS client.
+#[btf_map]
+pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
 
 /// What was lost, and whether the older sockets are listed.
 #[btf_map]

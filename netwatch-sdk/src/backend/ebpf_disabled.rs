@@ -12,6 +12,7 @@ use crate::{
 pub(crate) struct MapSizes {
     pub(crate) processes: u32,
     pub(crate) closed_bytes: u32,
+    pub(crate) dns_bytes: u32,
 }
 
 /// Cannot be made.

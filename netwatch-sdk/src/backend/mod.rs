@@ -50,7 +50,11 @@ pub(crate) mod ebpf;
 
 use std::fmt::Debug;
 
-use crate::{Result, collector::Status, reading::Reading};
+use crate::{
+    Result,
+    collector::Status,
+    reading::{Reading, dns::DnsDatagram},
+};
 
 /// One way of measuring sockets and processes, running.
 pub(crate) trait Measure: Send + Debug {
@@ -60,6 +64,16 @@ pub(crate) trait Measure: Send + Debug {
     ///
     /// When nothing at all could be read; what is partly missing is in [`Reading::lost`].
     fn read(&mut self) -> Result<Reading>;
+
+    /// Hands over the DNS messages since the last time, in the order in which they
+    /// passed. `false` where this backend sees none.
+    ///
+    /// # Errors
+    ///
+    /// When it should see them and cannot read them.
+    fn dns(&mut self, _take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
+        Ok(false)
+    }
 
     /// How it runs. What only the collector knows is left empty.
     fn status(&self) -> Status;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Collector, ladder::Ladder};
-use crate::{Result, backend::ebpf::MapSizes};
+use super::{Collector, detection::Detection, ladder::Ladder};
+use crate::{Result, backend::ebpf::MapSizes, detect::Thresholds};
 
 /// Which way of measuring to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -36,10 +36,22 @@ impl Backend {
 }
 
 /// Settings of a [`Collector`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Builder {
     pub(super) backend: Backend,
     pub(super) sizes: MapSizes,
+    /// `None` when nothing is to be detected.
+    pub(super) thresholds: Option<Thresholds>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            sizes: MapSizes::default(),
+            thresholds: Some(Thresholds::default()),
+        }
+    }
 }
 
 impl Builder {
@@ -66,13 +78,32 @@ impl Builder {
     /// [`Lost`](crate::reading::Lost); the bytes still reach their process.
     #[must_use]
     pub const fn closed_buffer_bytes(mut self, bytes: u32) -> Self {
-        const MAX: u32 = 1 << 30;
-        let bytes = if bytes < 4096 { 4096 } else { bytes };
-        self.sizes.closed_bytes = if bytes > MAX {
-            MAX
-        } else {
-            bytes.next_power_of_two()
-        };
+        self.sizes.closed_bytes = ring_bytes(bytes);
+        self
+    }
+
+    /// The detectors' settings. They run by default, where the backend sees what they
+    /// need (kernel programs): see [`detect`](crate::detect).
+    #[must_use]
+    pub fn detectors(mut self, thresholds: Thresholds) -> Self {
+        self.thresholds = Some(thresholds);
+        self
+    }
+
+    /// Detects nothing and looks at no DNS message; snapshots have neither alerts nor
+    /// DNS figures.
+    #[must_use]
+    pub fn without_detectors(mut self) -> Self {
+        self.thresholds = None;
+        self
+    }
+
+    /// Room for DNS messages since the previous reading, in bytes of kernel memory, 376
+    /// a message; 2 MiB by default (5,500 messages), rounded up as for closed sockets.
+    /// What does not fit is counted in [`Lost`](crate::reading::Lost).
+    #[must_use]
+    pub const fn dns_buffer_bytes(mut self, bytes: u32) -> Self {
+        self.sizes.dns_bytes = ring_bytes(bytes);
         self
     }
 
@@ -85,6 +116,19 @@ impl Builder {
     pub fn start(self) -> Result<Collector> {
         let began = Instant::now();
         let ladder = Ladder::new(&self);
-        Collector::start_on(ladder, began)
+        let detection = self.thresholds.map(Detection::new);
+        Collector::start_on(ladder, detection, began)
+    }
+}
+
+/// A size that a ring buffer can have.
+const fn ring_bytes(bytes: u32) -> u32 {
+    const MAX: u32 = 1 << 30;
+    if bytes > MAX {
+        MAX
+    } else if bytes < 4096 {
+        4096
+    } else {
+        bytes.next_power_of_two()
     }
 }

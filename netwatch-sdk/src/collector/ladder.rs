@@ -28,7 +28,13 @@ impl Ladder {
         let is_wanted = |backend| !forced || backend == settings.backend;
         let all = Backend::ALL.iter().rev();
         Self {
-            sizes: settings.sizes,
+            sizes: MapSizes {
+                dns_bytes: match settings.thresholds {
+                    Some(_) => settings.sizes.dns_bytes,
+                    None => 0,
+                },
+                ..settings.sizes
+            },
             forced,
             left: all
                 .filter(|(_, backend)| is_wanted(*backend))

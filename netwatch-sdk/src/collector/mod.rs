@@ -16,6 +16,7 @@
 //! ```
 
 mod builder;
+mod detection;
 mod health;
 mod host;
 mod host_parts;
@@ -35,18 +36,20 @@ use std::{
 
 pub use self::{
     builder::{Backend, Builder},
+    detection::Intelligence,
     host::{Check, Host},
     pace::Pace,
     reader::Reader,
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
-use self::{ladder::Ladder, pending::Pending};
+use self::{detection::Detection, ladder::Ladder, pending::Pending};
 pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
     backend::Measure,
     reading::{Lost, Reading},
+    wire::Snapshot,
 };
 
 /// Kernel programs or another way of measuring, running until this and every
@@ -66,6 +69,8 @@ struct Core {
     /// Grows when another backend takes over, whose totals begin at 0.
     generation: u64,
     readers: Vec<Weak<Mutex<Pending>>>,
+    /// `None` when nothing is to be detected.
+    detection: Option<Detection>,
     lost: Lost,
     start_cost: Duration,
     read_cost: Duration,
@@ -88,7 +93,7 @@ impl Collector {
         Builder::default()
     }
 
-    fn start_on(mut ladder: Ladder, began: Instant) -> Result<Self> {
+    fn start_on(mut ladder: Ladder, detection: Option<Detection>, began: Instant) -> Result<Self> {
         let backend = ladder.next()?;
         Ok(Self {
             core: Arc::new(Mutex::new(Core {
@@ -96,6 +101,7 @@ impl Collector {
                 ladder,
                 generation: 0,
                 readers: Vec::new(),
+                detection,
                 lost: Lost::default(),
                 start_cost: began.elapsed(),
                 read_cost: Duration::ZERO,
@@ -130,6 +136,27 @@ impl Collector {
         }
     }
 
+    /// What the detectors have found so far, up to now; `None` when they are off.
+    ///
+    /// # Errors
+    ///
+    /// When the backend's events cannot be read.
+    pub fn intelligence(&self) -> Result<Option<Intelligence>> {
+        let core = &mut *lock(&self.core);
+        let Some(detection) = &mut core.detection else {
+            return Ok(None);
+        };
+        detection.feed(&mut *core.backend)?;
+        Ok(Some(detection.intelligence()))
+    }
+
+    /// Fills in what the detectors know; see [`Detection::fill`].
+    fn fill(&self, snapshot: &mut Snapshot, seen: &mut u64) {
+        if let Some(detection) = &mut lock(&self.core).detection {
+            detection.fill(snapshot, seen);
+        }
+    }
+
     /// Everything as it is now, for callers that need nothing of before.
     pub(crate) fn read_once(&self) -> Result<Reading> {
         self.read().map(|(_, reading)| reading)
@@ -141,7 +168,7 @@ impl Collector {
         let mut core = lock(&self.core);
         let began = Instant::now();
         let reading = loop {
-            match core.backend.read() {
+            match core.read() {
                 Ok(reading) => break reading,
                 Err(failure) => {
                     core.backend = core.ladder.step_down(failure)?;
@@ -160,6 +187,17 @@ impl Collector {
             true
         });
         Ok((core.generation, reading))
+    }
+}
+
+impl Core {
+    fn read(&mut self) -> Result<Reading> {
+        let reading = self.backend.read()?;
+        if let Some(detection) = &mut self.detection {
+            detection.feed(&mut *self.backend)?;
+            detection.feed_reading(&reading);
+        }
+        Ok(reading)
     }
 }
 

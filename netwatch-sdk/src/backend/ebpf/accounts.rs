@@ -216,6 +216,11 @@ impl Accounts {
         removable
     }
 
+    /// `true` for a process that has figures.
+    pub(super) fn is_known(&self, key: &ProcessKey) -> bool {
+        self.all.contains_key(key)
+    }
+
     /// Every process with its figures.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ProcessKey, &Account)> {
         self.all.iter()

@@ -26,6 +26,8 @@ pub(crate) struct MapSizes {
     pub(crate) processes: u32,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
+    /// Bytes of rows of DNS messages likewise; 0 when they are not wanted.
+    pub(crate) dns_bytes: u32,
 }
 
 impl Default for MapSizes {
@@ -33,6 +35,7 @@ impl Default for MapSizes {
         Self {
             processes: 16_384,
             closed_bytes: 4 << 20,
+            dns_bytes: 2 << 20,
         }
     }
 }
@@ -69,9 +72,11 @@ pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
             .btf(Some(&btf))
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("RELEASE_SEEN", &release_seen, true)
+            .override_global("DNS_WANTED", &u32::from(sizes.dns_bytes > 0), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("PROCESSES", sizes.processes)
             .map_max_entries("CLOSED", sizes.closed_bytes)
+            .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))
     };
@@ -328,7 +333,10 @@ fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<Strin
     };
     let log = verifier_log.to_string();
     let mut lines = log.lines().rev().filter(|line| {
-        !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification")
+        let is_summary = ["processed ", "verification", "stack depth"]
+            .iter()
+            .any(|start| line.starts_with(start));
+        !line.is_empty() && !is_summary
     });
     lines.next().map(str::to_owned)
 }

@@ -9,13 +9,16 @@
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
 //! | `accounts` | adding up, so that every byte counts once |
+//! | `dns`, `clock` | messages of DNS clients, and when |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
 mod capabilities;
 mod cgroup;
 mod checks;
+mod clock;
 mod decode;
+mod dns;
 mod listing;
 mod load;
 mod object;
@@ -38,6 +41,7 @@ use zerocopy::FromBytes as _;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
+    dns::Dns,
     listing::{Identity, Listing},
     load::Loaded,
 };
@@ -49,7 +53,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     collector::{MapPressure, Packets, Refusal, Status},
-    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
+    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
 };
 
 /// The running kernel programs.
@@ -65,6 +69,7 @@ pub(crate) struct Ebpf {
     ownerless: IdSet<u64>,
     records: usize,
     unreadable: u64,
+    dns: Dns,
 }
 
 impl fmt::Debug for Ebpf {
@@ -99,6 +104,7 @@ impl Ebpf {
             ownerless: IdSet::default(),
             records: 0,
             unreadable: 0,
+            dns: Dns::default(),
         })
     }
 
@@ -227,6 +233,7 @@ impl Measure for Ebpf {
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
+        self.dns.forget(|key| self.accounts.is_known(key));
 
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: IdMap<ProcessKey, String> = self
@@ -289,9 +296,19 @@ impl Measure for Ebpf {
                 closed_rows: count(counters::CLOSED_ROWS),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
-                unreadable: self.unreadable,
+                dns_messages: count(counters::DNS_MESSAGES),
+                unreadable: self.unreadable + self.dns.unreadable,
             },
         })
+    }
+
+    fn dns(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
+        let sees = self.sizes.dns_bytes > 0 && self.loaded.cgroup.is_ok();
+        if sees {
+            let mut rows = ring(&self.loaded, "DNS")?;
+            self.dns.drain(&mut rows, self.sizes.dns_bytes, take);
+        }
+        Ok(sees)
     }
 
     fn status(&self) -> Status {
