@@ -1,6 +1,9 @@
 //! The totals of processes, apart from what is in the sockets they own.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_current_cgroup_id};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid},
+};
 use netwatch_common::{
     counters,
     process::{ProcessKey, ProcessRecord},
@@ -10,7 +13,7 @@ use netwatch_common::{
 use crate::{
     atomic,
     kernel::Task,
-    maps::{PROCESSES, count},
+    maps::{PROCESSES, count, tester},
 };
 
 /// The record of a process, made if it has none. `None` when the map is full.
@@ -36,6 +39,16 @@ pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut P
     };
     let _ = PROCESSES.insert(key, record, BPF_NOEXIST.into());
     PROCESSES.get_ptr_mut(key)
+}
+
+/// The key of the running process, or of the test that the running thread makes.
+#[inline(always)]
+pub fn current_key(leader: Task) -> ProcessKey {
+    let tester = tester();
+    if tester != 0 && tester == bpf_get_current_pid_tgid() {
+        return ProcessKey::TEST;
+    }
+    leader.key()
 }
 
 /// The record of the running process, made if it has none.

@@ -39,8 +39,8 @@ pub mod reading;
 #[cfg(feature = "collectors")]
 pub use crate::{
     collector::{
-        Backend, Builder, Check, Collector, Host, Intelligence, MapPressure, Pace, Packets, Reader,
-        Refusal, Snapshots, Status,
+        Backend, Builder, Check, Collector, Hook, Host, Intelligence, MapPressure, Pace, Packets,
+        Reader, Refusal, Snapshots, Status,
     },
     error::{Error, ErrorKind, Result},
 };

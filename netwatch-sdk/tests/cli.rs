@@ -164,6 +164,19 @@ fn a_forced_backend_that_cannot_run_is_code_3_with_the_reason() {
 }
 
 #[test]
+fn a_hook_can_be_forced_and_is_no_other_backend_s() {
+    let output = run(&["snapshot", "--interval", "50ms", "--hook", "tp_btf"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).is_empty(), "{}", text(&output.stderr));
+
+    let output = run(&["watch", "--hook", "tp_btf", "--backend", "ss"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = run(&["watch", "--hook", "magic"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("tp_btf"));
+}
+
+#[test]
 fn without_privileges_it_gives_what_it_can_and_one_line_of_advice() {
     let nobody = ["--setuid", "65534", "--setgid", "65534"];
     let unprivileged = |arguments: &[&str]| {
@@ -184,9 +197,11 @@ fn without_privileges_it_gives_what_it_can_and_one_line_of_advice() {
         assert!(said.contains(capability), "{said}");
     }
 
-    let output = unprivileged(&["snapshot", "--backend", "ebpf"]);
-    assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("CAP_BPF"));
+    for forced in [["--backend", "ebpf"], ["--hook", "tp_btf"]] {
+        let output = unprivileged(&["snapshot", forced[0], forced[1]]);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(text(&output.stderr).contains("CAP_BPF"));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::{
     Error, ErrorKind, Result,
     backend::Measure,
-    collector::{Check, Status},
+    collector::{Check, Hook, Status},
     reading::Reading,
 };
 
@@ -21,7 +21,7 @@ pub(crate) enum Ebpf {}
 
 impl Ebpf {
     /// Always an error that says why.
-    pub(crate) fn start(_sizes: MapSizes) -> Result<Self> {
+    pub(crate) fn start(_sizes: MapSizes, _hooks: &[Hook]) -> Result<Self> {
         Err(Error::new(
             ErrorKind::Unsupported,
             if cfg!(not(feature = "ebpf")) {

@@ -7,7 +7,7 @@ use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use netwatch_sdk::{Backend, Collector};
+use netwatch_sdk::{Backend, Collector, Hook};
 
 /// Which process moved how many bytes, exactly.
 #[derive(Debug, Parser)]
@@ -47,6 +47,9 @@ pub(crate) struct Sampling {
     /// How to measure
     #[arg(long, default_value = "auto", value_parser = backends())]
     backend: Backend,
+    /// Count payload by this hook of the kernel or not at all
+    #[arg(long, value_parser = hooks(), conflicts_with = "backend")]
+    hook: Option<Hook>,
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +79,15 @@ fn backends() -> impl TypedValueParser<Value = Backend> {
     })
 }
 
+/// The names of [`Hook::ALL`].
+fn hooks() -> impl TypedValueParser<Value = Hook> {
+    let names = Hook::ALL.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let named = Hook::ALL.iter().find(|(known, _)| *known == name);
+        named.map(|(_, hook)| *hook).ok_or("no such hook")
+    })
+}
+
 /// The collector cannot run here.
 #[derive(Debug)]
 struct CannotRun;
@@ -89,10 +101,11 @@ impl std::fmt::Display for CannotRun {
 impl Sampling {
     /// Starts the collector; says on stderr what a better one would need.
     pub(crate) fn start(&self) -> anyhow::Result<Collector> {
-        let collector = Collector::builder()
-            .backend(self.backend)
-            .start()
-            .context(CannotRun)?;
+        let mut builder = Collector::builder().backend(self.backend);
+        if let Some(hook) = self.hook {
+            builder = builder.hook(hook);
+        }
+        let collector = builder.start().context(CannotRun)?;
         if let Some(refusal) = collector.status().refused.first() {
             eprintln!(
                 "netwatch-collector: figures are not the best possible: {}: {}",

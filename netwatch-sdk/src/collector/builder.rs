@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Collector, detection::Detection, ladder::Ladder};
+use super::{Collector, Hook, detection::Detection, ladder::Ladder};
 use crate::{Result, backend::ebpf::MapSizes, detect::Thresholds};
 
 /// Which way of measuring to use.
@@ -39,6 +39,7 @@ impl Backend {
 #[derive(Debug, Clone)]
 pub struct Builder {
     pub(super) backend: Backend,
+    pub(super) hook: Option<Hook>,
     pub(super) sizes: MapSizes,
     /// `None` when nothing is to be detected.
     pub(super) thresholds: Option<Thresholds>,
@@ -48,6 +49,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             backend: Backend::default(),
+            hook: None,
             sizes: MapSizes::default(),
             thresholds: Some(Thresholds::default()),
         }
@@ -59,6 +61,15 @@ impl Builder {
     #[must_use]
     pub const fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// Counts payload by this hook or not at all, with [`Backend::Ebpf`] whatever
+    /// [`backend`](Self::backend) says; the best that works by default. For tests and
+    /// for finding faults.
+    #[must_use]
+    pub const fn hook(mut self, hook: Hook) -> Self {
+        self.hook = Some(hook);
         self
     }
 
@@ -111,7 +122,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When the chosen backend cannot run, or none can. The message names the missing
+    /// When the chosen backend or hook cannot run, or none can. The message names the missing
     /// capability, kernel feature, mount or program, and the way out.
     pub fn start(self) -> Result<Collector> {
         let began = Instant::now();

@@ -1,6 +1,6 @@
 //! The choice of a backend: the best that starts, and the next when it fails.
 
-use super::{Backend, Builder, Refusal};
+use super::{Backend, Builder, Hook, Refusal, Status};
 use crate::{
     Error, ErrorKind, Result,
     backend::{
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Ladder {
     sizes: MapSizes,
+    /// The hooks that have not been tried yet, best first.
+    hooks: Vec<Hook>,
     forced: bool,
     left: Vec<(&'static str, Backend)>,
     current: &'static str,
@@ -24,9 +26,15 @@ pub(super) struct Ladder {
 
 impl Ladder {
     pub(super) fn new(settings: &Builder) -> Self {
-        let forced = settings.backend != Backend::Auto;
-        let is_wanted = |backend| !forced || backend == settings.backend;
+        let wanted = if settings.hook.is_some() {
+            Backend::Ebpf
+        } else {
+            settings.backend
+        };
+        let forced = wanted != Backend::Auto;
+        let is_wanted = |backend| !forced || backend == wanted;
         let all = Backend::ALL.iter().rev();
+        let hooks = Hook::ALL.iter().map(|(_, hook)| *hook);
         Self {
             sizes: MapSizes {
                 dns_bytes: match settings.thresholds {
@@ -35,6 +43,9 @@ impl Ladder {
                 },
                 ..settings.sizes
             },
+            hooks: hooks
+                .filter(|hook| settings.hook.is_none_or(|wanted| *hook == wanted))
+                .collect(),
             forced,
             left: all
                 .filter(|(_, backend)| is_wanted(*backend))
@@ -57,7 +68,7 @@ impl Ladder {
             match self.open(backend) {
                 Ok(running) => return Ok(running),
                 Err(error) if self.forced => return Err(error),
-                Err(error) => self.refuse(&error),
+                Err(error) => self.refuse(name, &error),
             }
         }
         let reasons: Vec<String> = self
@@ -75,18 +86,26 @@ impl Ladder {
         ))
     }
 
-    /// Steps down from the running backend, which failed.
+    /// Steps down from the running backend, which failed: to its next hook if it has
+    /// one, else to the next backend.
     ///
     /// # Errors
     ///
     /// With the failure itself when there is nothing to step down to.
-    pub(super) fn step_down(&mut self, failure: Error) -> Result<Box<dyn Measure>> {
-        if self.forced || self.left.is_empty() {
+    pub(super) fn step_down(&mut self, status: Status, failure: Error) -> Result<Box<dyn Measure>> {
+        let (failed, hook) = (self.current, status.hook.unwrap_or_default());
+        if let Some(at) = self.hooks.iter().position(|one| one.name() == hook) {
+            self.hooks.drain(..=at);
+            if !self.hooks.is_empty() {
+                self.left.push((failed, Backend::Ebpf));
+            }
+        }
+        if self.left.is_empty() {
             return Err(failure);
         }
-        let failed = self.current;
-        log::warn!("{failed} failed, stepping down: {}", chain(&failure));
-        self.refuse(&failure);
+        log::warn!("{failed} {hook} failed, stepping down: {}", chain(&failure));
+        self.refused.extend(status.refused);
+        self.refuse(status.hook.unwrap_or(failed), &failure);
         self.next()
     }
 
@@ -95,17 +114,17 @@ impl Ladder {
         &self.refused
     }
 
-    fn refuse(&mut self, error: &Error) {
+    fn refuse(&mut self, what: &str, error: &Error) {
         self.needs_permission |= error.kind() == ErrorKind::Permission;
         self.refused.push(Refusal {
-            what: self.current.to_owned(),
+            what: what.to_owned(),
             why: chain(error),
         });
     }
 
     fn open(&self, backend: Backend) -> Result<Box<dyn Measure>> {
         match backend {
-            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes)?)),
+            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes, &self.hooks)?)),
             Backend::SockDiag => userspace::sock_diag(),
             Backend::Ss => userspace::ss(),
             Backend::Nettop => userspace::nettop(),

@@ -18,6 +18,7 @@
 mod builder;
 mod detection;
 mod health;
+mod hook;
 mod host;
 mod host_parts;
 mod ladder;
@@ -37,6 +38,7 @@ use std::{
 pub use self::{
     builder::{Backend, Builder},
     detection::Intelligence,
+    hook::Hook,
     host::{Check, Host},
     pace::Pace,
     reader::Reader,
@@ -171,7 +173,8 @@ impl Collector {
             match core.read() {
                 Ok(reading) => break reading,
                 Err(failure) => {
-                    core.backend = core.ladder.step_down(failure)?;
+                    let status = core.backend.status();
+                    core.backend = core.ladder.step_down(status, failure)?;
                     core.generation += 1;
                 }
             }

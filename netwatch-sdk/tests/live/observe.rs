@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use netwatch_sdk::{
-    Backend, Builder, Collector, Reader,
+    Backend, Builder, Collector, Hook, Reader,
     reading::{
         Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading,
         Socket, WireBytes,
@@ -68,6 +68,20 @@ pub(crate) struct Observation {
     pub(crate) shrunk_sockets: HashSet<Key>,
 }
 
+/// Settings of the collectors under test: kernel programs, with the hook that the
+/// environment variable `NETWATCH_HOOK` names.
+pub(crate) fn exact() -> Result<Builder> {
+    let builder = Collector::builder().backend(Backend::Ebpf);
+    let Some(name) = std::env::var_os("NETWATCH_HOOK") else {
+        return Ok(builder);
+    };
+    let mut hooks = Hook::ALL.iter();
+    let (_, hook) = hooks
+        .find(|(known, _)| *known == name)
+        .with_context(|| format!("NETWATCH_HOOK: no hook is called {}", name.display()))?;
+    Ok(builder.hook(*hook))
+}
+
 /// A running collector and what it has reported.
 pub(crate) struct Observer {
     reader: Reader,
@@ -77,8 +91,7 @@ pub(crate) struct Observer {
 impl Observer {
     /// A collector of its own, with settings.
     pub(crate) fn with(settings: impl FnOnce(Builder) -> Builder) -> Result<Self> {
-        let builder = settings(Collector::builder().backend(Backend::Ebpf));
-        match builder.start() {
+        match settings(exact()?).start() {
             Ok(collector) => Ok(Self {
                 reader: collector.reader(),
                 seen: Observation::default(),

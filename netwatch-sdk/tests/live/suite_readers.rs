@@ -3,13 +3,14 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::{
-    Backend, Collector, Reader,
+    Reader,
     wire::{Accuracy, ConnectionDetail, ProcessBandwidth, Snapshot, Source},
 };
 
 use crate::{
     director::Run,
     limits::outcome,
+    observe::exact,
     quiet, shape,
     shapes::{STEPS, step_size},
     truth::{Moved, Truth},
@@ -49,8 +50,7 @@ fn row(snapshot: &Snapshot, pid: u32) -> Option<&ProcessBandwidth> {
 
 fn run() -> Result<()> {
     let _quiet = quiet::among_others();
-    let collector = Collector::builder().backend(Backend::Ebpf).start();
-    let collector = match collector {
+    let collector = match exact()?.start() {
         Err(error) if !nix::unistd::geteuid().is_root() => {
             return Err(crate::actor::unavailable("needs root", error));
         }

@@ -221,6 +221,15 @@ impl Accounts {
         self.all.contains_key(key)
     }
 
+    /// What all processes moved.
+    pub(super) fn sum(&self) -> Total {
+        let mut sum = Total::default();
+        for account in self.all.values() {
+            sum.add(&account.total);
+        }
+        sum
+    }
+
     /// Every process with its figures.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ProcessKey, &Account)> {
         self.all.iter()

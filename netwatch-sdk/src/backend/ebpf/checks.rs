@@ -2,7 +2,12 @@
 
 use nix::sys::utsname::uname;
 
-use super::{capabilities, cgroup, load, offsets, programs::RUNGS};
+use super::{
+    capabilities, cgroup,
+    load::{self, MapSizes},
+    offsets,
+    programs::RUNGS,
+};
 use crate::{collector::Check, error::chain};
 
 /// Kernel, BTF, capabilities, cgroup v2, and each rung of the ladder.
@@ -41,12 +46,12 @@ pub(crate) fn checks() -> Vec<Check> {
         ),
     ];
     for rung in RUNGS {
-        let names: Vec<&str> = rung.programs.iter().map(|program| program.name).collect();
         checks.push(Check::new(
-            format!("hook {}", rung.name),
-            load::try_rung(rung)
-                .map(|()| names.join(", "))
-                .map_err(|error| chain(&error)),
+            format!("hook {}", rung.hook.name()),
+            match load::load(MapSizes::default(), &[rung.hook]) {
+                Ok(loaded) => Ok(loaded.describe()),
+                Err(error) => Err(chain(&error)),
+            },
         ));
     }
     checks

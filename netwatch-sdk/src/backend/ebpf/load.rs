@@ -1,23 +1,25 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf};
+use std::{fs::File, os::fd::AsFd as _, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, ProgramError},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter},
 };
-use netwatch_common::counters;
+use netwatch_common::{counters, offsets::Offsets};
 use zerocopy::IntoBytes as _;
 
 use super::{
-    capabilities, cgroup,
+    cgroup,
     object::OBJECT,
     offsets,
-    programs::{CGROUP, Hook, LIFECYCLE, Program, RUNGS, Rung},
+    programs::{self, CGROUP, LIFECYCLE, Place, Program, Rung},
+    refusal::{no_hook, refusal},
+    self_test::{self, Outcome},
     syscall::IteratorLink,
 };
-use crate::{Error, ErrorKind, Result, error::chain};
+use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
 
 /// Sizes of the maps.
 #[derive(Debug, Clone, Copy)]
@@ -40,143 +42,151 @@ impl Default for MapSizes {
     }
 }
 
-/// Programs that are attached; they are detached when this is dropped.
+/// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) rung: &'static Rung,
     /// Why better rungs than `rung` do not run.
-    pub(super) refused: Vec<(&'static str, String)>,
+    pub(super) refused: Vec<(Hook, Error)>,
     /// Where packets are counted, or why they are not.
     pub(super) cgroup: Result<PathBuf, String>,
+    /// How the last test of the rung went.
+    pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
     owners: IteratorLink,
 }
 
-/// Loads and attaches everything.
-pub(super) fn load(sizes: MapSizes) -> Result<Loaded> {
-    let offsets = offsets::read()?;
-    let btf = read_btf()?;
-    let root = cgroup::root().map_err(|error| chain(&error));
-    let (root, mut why_not) = match root.and_then(|path| {
-        let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok((path, file))
-    }) {
-        Ok(found) => (Some(found), String::new()),
-        Err(reason) => (None, reason),
+/// What the running kernel says of itself, large, and needed at the start only.
+struct Kernel {
+    offsets: Offsets,
+    btf: aya::Btf,
+}
+
+/// Climbs the ladder: loads and attaches everything, with the first of the hooks that
+/// also counts.
+pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
+    let kernel = Kernel {
+        offsets: offsets::read()?,
+        btf: aya::Btf::from_sys_fs()
+            .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
     };
-    // What is below the level is not even in the loaded programs.
-    let log_level = log::max_level() as u8;
-    let open = |release_seen: u32| {
+    let mut refused = Vec::new();
+    for rung in programs::rungs(hooks) {
+        match kernel.stand_on(rung, sizes) {
+            Ok(loaded) => return Ok(Loaded { refused, ..loaded }),
+            Err(error) => refused.push((rung.hook, error)),
+        }
+    }
+    Err(no_hook(refused))
+}
+
+impl Kernel {
+    /// Loads and attaches everything with this rung, and tests it.
+    fn stand_on(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
+        let (mut ebpf, cgroup) = self.with_cgroup(sizes)?;
+        attach_all(&mut ebpf, rung.programs, &self.btf, None)?;
+        attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
+        let sockets = iterate(
+            &mut ebpf,
+            "list_sockets",
+            "bpf_sk_storage_map",
+            Some("SOCKETS"),
+            &self.btf,
+        )?;
+        let owners = iterate(&mut ebpf, "own_sockets", "task_file", None, &self.btf)?;
+        let mut loaded = Loaded {
+            ebpf,
+            rung,
+            refused: Vec::new(),
+            cgroup,
+            tested: Outcome::Passed,
+            sockets,
+            owners,
+        };
+        loaded.test()?;
+        // Hooks first, then the list of what was there before: nothing falls between.
+        loaded.find_owners()?;
+        set_counter(&mut loaded.ebpf, counters::SEEDED, 1)?;
+        Ok(loaded)
+    }
+
+    /// The maps, and the programs of the cgroup v2 root where they attach.
+    fn with_cgroup(&self, sizes: MapSizes) -> Result<(Ebpf, Result<PathBuf, String>)> {
+        let root = cgroup::root().map_err(|error| chain(&error));
+        let root = root.and_then(|path| match File::open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        });
+        let why = match root {
+            Ok((path, file)) => {
+                let mut ebpf = self.open(sizes, true)?;
+                match attach_all(&mut ebpf, CGROUP, &self.btf, Some(&file)) {
+                    Ok(()) => return Ok((ebpf, Ok(path))),
+                    Err(error) => chain(&error),
+                }
+            }
+            Err(why) => why,
+        };
+        Ok((self.open(sizes, false)?, Err(why)))
+    }
+
+    /// The object with its maps, no program loaded.
+    fn open(&self, sizes: MapSizes, release_seen: bool) -> Result<Ebpf> {
+        // What is below the level is not even in the loaded programs.
+        let log_level = log::max_level() as u8;
         EbpfLoader::new()
-            .btf(Some(&btf))
-            .override_global("OFFSETS", offsets.as_bytes(), true)
-            .override_global("RELEASE_SEEN", &release_seen, true)
+            .btf(Some(&self.btf))
+            .override_global("OFFSETS", self.offsets.as_bytes(), true)
+            .override_global("RELEASE_SEEN", &u32::from(release_seen), true)
             .override_global("DNS_WANTED", &u32::from(sizes.dns_bytes > 0), true)
             .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("PROCESSES", sizes.processes)
+            // One more for `ProcessKey::TEST`.
+            .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
             .map_max_entries("CLOSED", sizes.closed_bytes)
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))
-    };
-    let mut ebpf = open(u32::from(root.is_some()))?;
-    let mut path = None;
-    if let Some((cgroup_path, file)) = root {
-        match attach_all(&mut ebpf, CGROUP, &btf, Some(&file)) {
-            Ok(()) => path = Some(cgroup_path),
-            Err(error) => {
-                why_not = chain(&error);
-                ebpf = open(0)?;
-            }
-        }
     }
-    let cgroup = path.ok_or(why_not);
-
-    let mut refused = Vec::new();
-    let mut rung = None;
-    for candidate in RUNGS {
-        match attach_all(&mut ebpf, candidate.programs, &btf, None) {
-            Ok(()) => {
-                rung = Some(candidate);
-                break;
-            }
-            Err(error) => {
-                refused.push((candidate.name, chain(&error)));
-                if error.kind() == ErrorKind::Permission {
-                    return Err(error);
-                }
-            }
-        }
-    }
-    let rung = rung.ok_or_else(|| {
-        let reasons: Vec<String> = refused
-            .iter()
-            .map(|(name, reason)| format!("{name}: {reason}"))
-            .collect();
-        Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "no hook for payload bytes attaches ({})",
-                reasons.join("; ")
-            ),
-        )
-    })?;
-    attach_all(&mut ebpf, LIFECYCLE, &btf, None)?;
-
-    let sockets = iterate(
-        &mut ebpf,
-        "list_sockets",
-        "bpf_sk_storage_map",
-        Some("SOCKETS"),
-        &btf,
-    )?;
-    let owners = iterate(&mut ebpf, "own_sockets", "task_file", None, &btf)?;
-    let mut loaded = Loaded {
-        ebpf,
-        rung,
-        refused,
-        cgroup,
-        sockets,
-        owners,
-    };
-    // Hooks first, then the list of what was there before: nothing falls between.
-    loaded.find_owners()?;
-    let seeded = loaded
-        .ebpf
-        .map_mut("COUNTERS")
-        .and_then(|map| Array::<_, u64>::try_from(map).ok())
-        .map(|mut map| map.set(counters::SEEDED, 1, 0));
-    match seeded {
-        Some(Ok(())) => Ok(loaded),
-        Some(Err(error)) => Err(refusal("COUNTERS cannot be written", &error)),
-        None => Err(missing("COUNTERS")),
-    }
-}
-
-/// Loads and attaches a rung's programs, and detaches them again.
-pub(super) fn try_rung(rung: &Rung) -> Result<()> {
-    let offsets = offsets::read()?;
-    let btf = read_btf()?;
-    let mut ebpf = EbpfLoader::new()
-        .btf(Some(&btf))
-        .override_global("OFFSETS", offsets.as_bytes(), true)
-        .load(OBJECT)
-        .map_err(|error| refusal("the kernel refuses the maps", &error))?;
-    attach_all(&mut ebpf, rung.programs, &btf, None)
-}
-
-fn read_btf() -> Result<aya::Btf> {
-    aya::Btf::from_sys_fs().map_err(|error| refusal("the kernel's BTF cannot be read", &error))
 }
 
 impl Loaded {
+    /// Tests whether the rung counts.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, with the probable cause.
+    pub(super) fn test(&mut self) -> Result<()> {
+        self.tested = self_test::run(&mut self.ebpf)?;
+        Ok(())
+    }
+
+    /// Its programs for payload, and whether they were tested.
+    pub(super) fn describe(&self) -> String {
+        let names: Vec<&str> = self.rung.programs.iter().map(|one| one.name).collect();
+        let names = names.join(", ");
+        match &self.tested {
+            Outcome::Passed => names,
+            Outcome::NotPossible(why) => format!("{names}; not tested: {why}"),
+        }
+    }
+
     /// Gives an owner to every socket that has none and that a process holds.
     pub(super) fn find_owners(&self) -> Result<()> {
         self.owners
             .run(|| {})
             .map_err(|error| Error::io("the iterator over open files", error))
     }
+}
+
+/// Writes one of `COUNTERS`.
+pub(super) fn set_counter(ebpf: &mut Ebpf, index: u32, value: u64) -> Result<()> {
+    let failed = |error| refusal("COUNTERS cannot be written", &error);
+    let map = ebpf
+        .map_mut("COUNTERS")
+        .ok_or_else(|| missing("COUNTERS"))?;
+    let mut map = Array::<_, u64>::try_from(map).map_err(failed)?;
+    map.set(index, value, 0).map_err(failed)
 }
 
 fn iterate(
@@ -204,8 +214,9 @@ fn attach_all(
     cgroup: Option<&File>,
 ) -> Result<()> {
     for program in programs {
-        attach(ebpf, program, btf, cgroup)
-            .map_err(|error| refusal(&format!("{} ({:?})", program.name, program.hook), &*error))?;
+        attach(ebpf, program, btf, cgroup).map_err(|error| {
+            refusal(&format!("{} ({:?})", program.name, program.place), &*error)
+        })?;
     }
     Ok(())
 }
@@ -217,18 +228,18 @@ fn attach(
     cgroup: Option<&File>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let no_cgroup = "no cgroup v2";
-    match program.hook {
-        Hook::TpBtf(tracepoint) => {
+    match program.place {
+        Place::TpBtf(tracepoint) => {
             let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
             found.load(tracepoint, btf)?;
             found.attach()?;
         }
-        Hook::CgroupSkb(kind) => {
+        Place::CgroupSkb(kind) => {
             let found = find_mut::<CgroupSkb>(ebpf, program.name)?;
             found.load()?;
             found.attach(cgroup.ok_or(no_cgroup)?, kind, CgroupAttachMode::Single)?;
         }
-        Hook::CgroupSock => {
+        Place::CgroupSock => {
             let found = find_mut::<CgroupSock>(ebpf, program.name)?;
             found.load()?;
             found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
@@ -237,7 +248,7 @@ fn attach(
     Ok(())
 }
 
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     Error::new(
         ErrorKind::Malformed,
         format!("the embedded object has no {name}: run cargo xtask build-ebpf"),
@@ -276,67 +287,4 @@ pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
 /// A map as aya's typed wrappers take it.
 pub(super) fn generic_map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::Map> {
     ebpf.map(name).ok_or_else(|| missing(name))
-}
-
-/// An error of aya in a sentence: which part, what the kernel said, the way out.
-fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> Error {
-    let code = os_error(error);
-    let said = code.map_or_else(
-        || chain(error),
-        |code| {
-            let text = io::Error::from_raw_os_error(code).to_string();
-            match last_verifier_line(error) {
-                Some(line) => format!("{text}: {line}"),
-                None => text,
-            }
-        },
-    );
-    match code {
-        Some(libc::EPERM | libc::EACCES) => {
-            let lacking = capabilities::lacking();
-            if lacking.is_empty() {
-                return Error::new(
-                    ErrorKind::Unsupported,
-                    format!("{part}: {said}; this kernel or a security policy forbids it"),
-                );
-            }
-            Error::new(
-                ErrorKind::Permission,
-                format!(
-                    "{part}: {said}; needs {} (run as root, or grant them with setcap)",
-                    lacking.join(", ")
-                ),
-            )
-        }
-        _ => Error::new(ErrorKind::Unsupported, format!("{part}: {said}")),
-    }
-}
-
-fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(code) = cause
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
-            return Some(code);
-        }
-        next = cause.source();
-    }
-    None
-}
-
-fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let Some(ProgramError::LoadError { verifier_log, .. }) = error.downcast_ref::<ProgramError>()
-    else {
-        return None;
-    };
-    let log = verifier_log.to_string();
-    let mut lines = log.lines().rev().filter(|line| {
-        let is_summary = ["processed ", "verification", "stack depth"]
-            .iter()
-            .any(|start| line.starts_with(start));
-        !line.is_empty() && !is_summary
-    });
-    lines.next().map(str::to_owned)
 }

@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `programs` | which programs there are, and the ladder of rungs |
 //! | `offsets` | where this kernel keeps the fields they read |
-//! | `load` | loading, attaching, listing the older sockets |
+//! | `load` | climbing the ladder: loading, attaching, testing, listing the older sockets |
+//! | `self_test`, `causes` | whether a rung counts, and why one does not |
+//! | `watchdog` | noticing that it has stopped |
+//! | `refusal` | what the kernel refuses, with the way out |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
@@ -14,6 +17,7 @@
 
 mod accounts;
 mod capabilities;
+mod causes;
 mod cgroup;
 mod checks;
 mod clock;
@@ -24,7 +28,10 @@ mod load;
 mod object;
 mod offsets;
 mod programs;
+mod refusal;
+mod self_test;
 mod syscall;
+mod watchdog;
 
 use std::{fmt, os::fd::AsFd as _, time::Instant};
 
@@ -44,6 +51,8 @@ use self::{
     dns::Dns,
     listing::{Identity, Listing},
     load::Loaded,
+    self_test::Outcome,
+    watchdog::Watchdog,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
@@ -52,7 +61,8 @@ use super::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    collector::{MapPressure, Packets, Refusal, Status},
+    collector::{Hook, MapPressure, Packets, Refusal, Status},
+    error::chain,
     reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
 };
 
@@ -67,6 +77,7 @@ pub(crate) struct Ebpf {
     sizes: MapSizes,
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
+    watchdog: Watchdog,
     records: usize,
     unreadable: u64,
     dns: Dns,
@@ -75,19 +86,20 @@ pub(crate) struct Ebpf {
 impl fmt::Debug for Ebpf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ebpf")
-            .field("hook", &self.loaded.rung.name)
+            .field("hook", &self.loaded.rung.hook.name())
             .finish_non_exhaustive()
     }
 }
 
 impl Ebpf {
-    /// Loads and attaches the programs on this thread. About 60 ms.
+    /// Loads and attaches the programs on this thread, with the first of the hooks that
+    /// works. About 60 ms.
     ///
     /// # Errors
     ///
     /// Names the missing capability, kernel feature or mount.
-    pub(crate) fn start(sizes: MapSizes) -> Result<Self> {
-        let mut loaded = load::load(sizes)?;
+    pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Self> {
+        let mut loaded = load::load(sizes, hooks)?;
         // Without the log the figures are as good.
         let log = EbpfLogger::init(&mut loaded.ebpf)
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
@@ -102,14 +114,28 @@ impl Ebpf {
             cgroups: CgroupPaths::new(root),
             sizes,
             ownerless: IdSet::default(),
+            watchdog: Watchdog::new(Instant::now()),
             records: 0,
             unreadable: 0,
             dns: Dns::default(),
         })
     }
 
-    /// One pass over all sockets.
-    fn list(&mut self) -> Result<()> {
+    /// One pass over all sockets; returns how many had no row because nothing changed.
+    fn list(&mut self) -> Result<u64> {
+        if self.listing.is_whole() {
+            self.set_list_whole(true)?;
+        }
+        let before = self.counter(counters::QUIET)?;
+        let listed = self.list_into();
+        if self.listing.is_whole() {
+            self.set_list_whole(false)?;
+        }
+        listed?;
+        Ok(self.counter(counters::QUIET)?.saturating_sub(before))
+    }
+
+    fn list_into(&mut self) -> Result<()> {
         let mut open = ring(&self.loaded, "OPEN")?;
         // What a pass that failed has left.
         while open.next().is_some() {}
@@ -118,7 +144,9 @@ impl Ebpf {
             .sockets
             .run(|| {
                 while let Some(item) = open.next() {
-                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item) {
+                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item)
+                        && row.record.owner != ProcessKey::TEST
+                    {
                         listing.take(row);
                     }
                 }
@@ -131,6 +159,7 @@ impl Ebpf {
         let mut closed = ring(&self.loaded, "CLOSED")?;
         while let Some(item) = closed.next() {
             match SocketRow::read_from_prefix(&item) {
+                Ok((row, _)) if row.record.owner == ProcessKey::TEST => {}
                 Ok((row, _)) => rows.push(row),
                 Err(_) => unreadable += 1,
             }
@@ -138,15 +167,26 @@ impl Ebpf {
         Ok((rows, unreadable))
     }
 
+    fn counter(&self, index: u32) -> Result<u64> {
+        load::generic_map(&self.loaded.ebpf, "COUNTERS").and_then(|map| {
+            Array::<_, u64>::try_from(map)
+                .and_then(|map| map.get(&index, 0))
+                .map_err(|error| {
+                    Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error)
+                })
+        })
+    }
+
     fn counters(&self) -> Result<[u64; counters::LEN as usize]> {
-        let failed = |error| Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error);
-        let map = Array::<_, u64>::try_from(load::generic_map(&self.loaded.ebpf, "COUNTERS")?)
-            .map_err(failed)?;
         let mut values = [0; counters::LEN as usize];
         for (index, value) in (0..).zip(&mut values) {
-            *value = map.get(&index, 0).map_err(failed)?;
+            *value = self.counter(index)?;
         }
         Ok(values)
+    }
+
+    fn set_list_whole(&mut self, whole: bool) -> Result<()> {
+        load::set_counter(&mut self.loaded.ebpf, counters::LIST_WHOLE, whole.into())
     }
 
     fn remove(&mut self, keys: &[ProcessKey]) -> Result<()> {
@@ -167,30 +207,43 @@ impl Ebpf {
         Ok(())
     }
 
+    /// Tests the rung again when it looks as if it had stopped counting.
+    fn watch(&mut self) -> Result<()> {
+        let packets = self.loaded.cgroup.is_ok();
+        let counted = self.accounts.sum();
+        let now = Instant::now();
+        if !self.watchdog.suspects(counted, packets, now) {
+            return Ok(());
+        }
+        let outcome = self.loaded.test();
+        self.watchdog.tested(outcome.is_ok(), now);
+        outcome
+    }
+
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
-    /// there are new ones.
-    fn list_with_owners(&mut self) -> Result<()> {
+    /// there are new ones. Returns how many sockets had no row.
+    fn list_with_owners(&mut self) -> Result<u64> {
         let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
                 .collect()
         };
-        self.listing.begin();
-        self.list()?;
+        self.listing.begin(self.counter(counters::CLOSED_ROWS)?);
+        let mut quiet = self.list()?;
         if self.records == 0 {
             // There is no listing before the first to make up for what it missed.
-            self.list()?;
+            quiet = self.list()?;
         }
         let now = ownerless(self.listing.rows());
         if now.is_subset(&self.ownerless) {
             self.ownerless = now;
-            return Ok(());
+            return Ok(quiet);
         }
         self.loaded.find_owners()?;
-        self.list()?;
+        let quiet = self.list()?;
         self.ownerless = ownerless(self.listing.rows());
-        Ok(())
+        Ok(quiet)
     }
 }
 
@@ -220,20 +273,27 @@ impl Measure for Ebpf {
         // In this order: see `accounts`.
         let records: Vec<(ProcessKey, ProcessRecord)> = {
             let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
-            syscall::read_map(map.fd().as_fd()).map_err(failed)?
+            let mut records = syscall::read_map(map.fd().as_fd()).map_err(failed)?;
+            records.retain(|(key, _)| *key != ProcessKey::TEST);
+            records
         };
-        self.list_with_owners()?;
+        let mut quiet = self.list_with_owners()?;
         let (closed, unreadable) = self.closed_sockets()?;
         self.unreadable += unreadable;
         self.records = records.len();
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
+        let untold = count(counters::CLOSED_ROWS);
+        if self.listing.must_begin_again(untold) {
+            quiet = self.list()?;
+        }
         let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
-        self.listing.complete(&ended, count(counters::CLOSED_ROWS));
+        self.listing.complete(&ended, untold, quiet);
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
         self.dns.forget(|key| self.accounts.is_known(key));
+        self.watch()?;
 
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: IdMap<ProcessKey, String> = self
@@ -312,12 +372,19 @@ impl Measure for Ebpf {
     }
 
     fn status(&self) -> Status {
-        let refused = self.loaded.refused.iter().map(|(what, why)| Refusal {
-            what: (*what).to_owned(),
-            why: why.clone(),
+        let refused = self.loaded.refused.iter().map(|(hook, why)| Refusal {
+            what: hook.name().to_owned(),
+            why: chain(why),
         });
+        let mut limits = Vec::new();
+        if let Err(why) = &self.loaded.cgroup {
+            limits.push(format!("packets are not counted: {why}"));
+        }
+        if let Outcome::NotPossible(why) = &self.loaded.tested {
+            limits.push(format!("the hook is not tested: {why}"));
+        }
         Status {
-            hook: Some(self.loaded.rung.name),
+            hook: Some(self.loaded.rung.hook.name()),
             refused: refused.collect(),
             packets: match &self.loaded.cgroup {
                 Ok(path) => Packets::Counted(path.display().to_string()),
@@ -328,10 +395,7 @@ impl Measure for Ebpf {
                 used: self.records as u64,
                 capacity: u64::from(self.sizes.processes),
             }],
-            limits: match &self.loaded.cgroup {
-                Ok(_) => Vec::new(),
-                Err(why) => vec![format!("packets are not counted: {why}")],
-            },
+            limits,
             ..Status::of(Source::Ebpf)
         }
     }

@@ -5,9 +5,11 @@
 
 use aya::programs::CgroupSkbAttachType;
 
+use crate::collector::Hook;
+
 /// How a program is hooked into the kernel.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Hook {
+pub(super) enum Place {
     /// A tracepoint, by its BTF type.
     TpBtf(&'static str),
     /// Packets of a cgroup.
@@ -22,14 +24,14 @@ pub(super) struct Program {
     /// Its name in the object.
     pub(super) name: &'static str,
     /// Where it goes.
-    pub(super) hook: Hook,
+    pub(super) place: Place,
 }
 
 /// One way of counting payload bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rung {
-    /// Its name in the status and in `--hook`.
-    pub(super) name: &'static str,
+    /// Its name.
+    pub(super) hook: Hook,
     /// All of them must attach.
     pub(super) programs: &'static [Program],
 }
@@ -37,19 +39,24 @@ pub(super) struct Rung {
 const fn tracepoint(name: &'static str) -> Program {
     Program {
         name,
-        hook: Hook::TpBtf(name),
+        place: Place::TpBtf(name),
     }
 }
 
 /// The ways of counting payload bytes, best first.
 pub(super) const RUNGS: &[Rung] = &[Rung {
-    name: "tp_btf",
+    hook: Hook::TpBtf,
     programs: &[
         tracepoint("sock_send_length"),
         tracepoint("sock_recv_length"),
         tracepoint("tcp_rcv_space_adjust"),
     ],
 }];
+
+/// The rungs of some hooks, best first.
+pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
+    RUNGS.iter().filter(|rung| hooks.contains(&rung.hook))
+}
 
 /// Beginnings and ends of TCP connections and processes; needed with every rung.
 pub(super) const LIFECYCLE: &[Program] = &[
@@ -63,18 +70,30 @@ pub(super) const LIFECYCLE: &[Program] = &[
 pub(super) const CGROUP: &[Program] = &[
     Program {
         name: "ingress",
-        hook: Hook::CgroupSkb(CgroupSkbAttachType::Ingress),
+        place: Place::CgroupSkb(CgroupSkbAttachType::Ingress),
     },
     Program {
         name: "egress",
-        hook: Hook::CgroupSkb(CgroupSkbAttachType::Egress),
+        place: Place::CgroupSkb(CgroupSkbAttachType::Egress),
     },
     Program {
         name: "sock_create",
-        hook: Hook::CgroupSock,
+        place: Place::CgroupSock,
     },
     Program {
         name: "sock_release",
-        hook: Hook::CgroupSock,
+        place: Place::CgroupSock,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_is_a_rung_in_the_same_order() {
+        let rungs: Vec<Hook> = RUNGS.iter().map(|rung| rung.hook).collect();
+        let hooks: Vec<Hook> = Hook::ALL.iter().map(|(_, hook)| *hook).collect();
+        assert_eq!(rungs, hooks);
+    }
+}

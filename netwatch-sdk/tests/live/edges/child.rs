@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use netwatch_sdk::{Backend, Collector, reading::Attribution};
+use netwatch_sdk::{Collector, reading::Attribution};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     actor::{Actor, report, tell},
+    observe::exact,
     shape::Shape,
     truth::Event,
 };
@@ -101,7 +102,7 @@ fn dropped(actor: &Actor) -> Result<()> {
 }
 
 fn start() -> Result<Option<Collector>> {
-    let (started, collector) = match Collector::builder().backend(Backend::Ebpf).start() {
+    let (started, collector) = match exact()?.start() {
         Ok(collector) => {
             let status = serde_json::to_value(collector.status())?;
             let started = Started {

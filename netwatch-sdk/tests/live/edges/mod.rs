@@ -3,6 +3,8 @@
 pub(crate) mod child;
 mod ended;
 mod full;
+mod self_test;
+mod settled;
 mod several;
 mod withheld;
 
@@ -14,6 +16,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ended::trials(),
         withheld::trials(),
         full::trials(),
+        self_test::trials(),
+        settled::trials(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,95 @@
+//! Why the kernel refuses, in a sentence with the way out.
+
+use std::io;
+
+use aya::programs::ProgramError;
+
+use super::capabilities;
+use crate::{Error, ErrorKind, collector::Hook, error::chain};
+
+/// An error of aya in a sentence: which part, what the kernel said, the way out.
+pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+    let code = os_error(error);
+    let said = code.map_or_else(
+        || chain(error),
+        |code| {
+            let text = io::Error::from_raw_os_error(code).to_string();
+            match last_verifier_line(error) {
+                Some(line) => format!("{text}: {line}"),
+                None => text,
+            }
+        },
+    );
+    match code {
+        Some(libc::EPERM | libc::EACCES) => {
+            let lacking = capabilities::lacking();
+            if lacking.is_empty() {
+                return Error::new(
+                    ErrorKind::Unsupported,
+                    format!("{part}: {said}; this kernel or a security policy forbids it"),
+                );
+            }
+            Error::new(
+                ErrorKind::Permission,
+                format!(
+                    "{part}: {said}; needs {} (run as root, or grant them with setcap)",
+                    lacking.join(", ")
+                ),
+            )
+        }
+        _ => Error::new(ErrorKind::Unsupported, format!("{part}: {said}")),
+    }
+}
+
+/// None of the hooks that were tried works. What several have in common is said once.
+pub(super) fn no_hook(refused: Vec<(Hook, Error)>) -> Error {
+    let mut reasons: Vec<(String, String)> = Vec::new();
+    let mut kind = ErrorKind::Unsupported;
+    for (hook, error) in refused {
+        if error.kind() == ErrorKind::Permission {
+            kind = ErrorKind::Permission;
+        }
+        let why = chain(&error);
+        match reasons.iter_mut().find(|(_, known)| *known == why) {
+            Some((hooks, _)) => {
+                hooks.push_str(", ");
+                hooks.push_str(hook.name());
+            }
+            None => reasons.push((hook.name().to_owned(), why)),
+        }
+    }
+    let all: Vec<String> = reasons
+        .iter()
+        .map(|(hooks, why)| format!("{hooks}: {why}"))
+        .collect();
+    Error::new(kind, format!("no hook works: {}", all.join("; ")))
+}
+
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(code) = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(code);
+        }
+        next = cause.source();
+    }
+    None
+}
+
+fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let Some(ProgramError::LoadError { verifier_log, .. }) = error.downcast_ref::<ProgramError>()
+    else {
+        return None;
+    };
+    let log = verifier_log.to_string();
+    let mut lines = log.lines().rev().filter(|line| {
+        let is_summary = ["processed ", "verification", "stack depth"]
+            .iter()
+            .any(|start| line.starts_with(start));
+        !line.is_empty() && !is_summary
+    });
+    lines.next().map(str::to_owned)
+}

@@ -1,0 +1,199 @@
+//! A test of the hooks: a few bytes over loopback, which they have to count exactly.
+//!
+//! A program that is attached need not run: with kprobes disarmed or ftrace off it
+//! never does. The kernel programs book what this thread moves meanwhile to
+//! [`ProcessKey::TEST`], which is in no row and no total.
+
+use std::{
+    fs, io,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{fd::AsFd, unix::fs::MetadataExt as _},
+    process,
+    time::Duration,
+};
+
+use aya::{Ebpf, maps::HashMap as BpfHashMap};
+use netwatch_common::{
+    counters,
+    process::{ProcessKey, ProcessRecord},
+};
+use nix::{
+    sys::socket::{setsockopt, sockopt::Linger},
+    unistd::gettid,
+};
+
+use super::{
+    causes,
+    load::{generic_map, set_counter},
+};
+use crate::{Error, ErrorKind, Result, reading::Payload};
+
+/// Loopback answers at once or never.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What a test came to, unless the hooks failed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Every byte was counted.
+    Passed,
+    /// There was nothing to count, for this reason.
+    NotPossible(String),
+}
+
+/// Moves a few bytes and looks whether they were counted. About a millisecond.
+///
+/// # Errors
+///
+/// When they were not, with the probable cause; and when a map cannot be used.
+pub(super) fn run(ebpf: &mut Ebpf) -> Result<Outcome> {
+    let Some(tester) = tester() else {
+        return Ok(Outcome::NotPossible(
+            "this process is in a pid namespace of its own (start it in the host's)".to_owned(),
+        ));
+    };
+    let before = counted(ebpf)?;
+    set_counter(ebpf, counters::TESTER, tester)?;
+    let moved = traffic();
+    set_counter(ebpf, counters::TESTER, 0)?;
+    let moved = match moved {
+        Ok(moved) => moved,
+        Err(error) => {
+            return Ok(Outcome::NotPossible(format!(
+                "nothing goes over loopback here ({error})"
+            )));
+        }
+    };
+    let after = counted(ebpf)?;
+    let seen = Payload {
+        rx_bytes: after.rx_bytes.wrapping_sub(before.rx_bytes),
+        tx_bytes: after.tx_bytes.wrapping_sub(before.tx_bytes),
+    };
+    if seen == moved {
+        return Ok(Outcome::Passed);
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "attached, but of a test over loopback it counted {} of {} bytes sent and {} of {} \
+             received: {}",
+            seen.tx_bytes,
+            moved.tx_bytes,
+            seen.rx_bytes,
+            moved.rx_bytes,
+            causes::of_silence()
+        ),
+    ))
+}
+
+/// This thread as kernel programs see it; `None` where it cannot be told.
+fn tester() -> Option<u64> {
+    /// `PROC_PID_INIT_INO`
+    const INITIAL: u64 = 0xeffffffc;
+    let namespace = fs::metadata("/proc/self/ns/pid");
+    if namespace.is_ok_and(|namespace| namespace.ino() != INITIAL) {
+        return None;
+    }
+    let thread = u32::try_from(gettid().as_raw()).ok()?;
+    Some(u64::from(process::id()) << 32 | u64::from(thread))
+}
+
+/// What was ever booked to the test.
+fn counted(ebpf: &Ebpf) -> Result<ProcessRecord> {
+    let failed = |error| Error::new(ErrorKind::Io, "PROCESSES cannot be read").because(error);
+    let map = BpfHashMap::<_, [u8; 16], [u8; size_of::<ProcessRecord>()]>::try_from(generic_map(
+        ebpf,
+        "PROCESSES",
+    )?)
+    .map_err(failed)?;
+    match map.get(&zerocopy::transmute!(ProcessKey::TEST), 0) {
+        Ok(record) => Ok(zerocopy::transmute!(record)),
+        Err(aya::maps::MapError::KeyNotFound) => Ok(ProcessRecord::default()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Sends and receives by TCP and UDP, and returns how much.
+fn traffic() -> io::Result<Payload> {
+    let over = |ip: IpAddr| {
+        let (mut moved, any) = (Payload::default(), SocketAddr::new(ip, 0));
+        stream(any, &mut moved)?;
+        datagrams(any, &mut moved)?;
+        Ok(moved)
+    };
+    over(Ipv4Addr::LOCALHOST.into()).or_else(|error: io::Error| {
+        // A host may have the other family only.
+        over(Ipv6Addr::LOCALHOST.into()).map_err(|_| error)
+    })
+}
+
+const REQUEST: [u8; 64] = [0; 64];
+const REPLY: [u8; 24] = [0; 24];
+
+fn add(moved: &mut Payload, bytes: usize) {
+    moved.tx_bytes += bytes as u64;
+    moved.rx_bytes += bytes as u64;
+}
+
+fn stream(any: SocketAddr, moved: &mut Payload) -> io::Result<()> {
+    let listener = TcpListener::bind(any)?;
+    listener.set_nonblocking(true)?;
+    let mut client = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;
+    leave_nothing(&client)?;
+    let mut server = loop {
+        let (accepted, from) = listener.accept()?;
+        // Anyone may connect to a port.
+        if from == client.local_addr()? {
+            break accepted;
+        }
+    };
+    server.set_nonblocking(false)?;
+    leave_nothing(&server)?;
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(PATIENCE))?;
+    }
+    client.write_all(&REQUEST)?;
+    server.read_exact(&mut [0; REQUEST.len()])?;
+    add(moved, REQUEST.len());
+    server.write_all(&REPLY)?;
+    client.read_exact(&mut [0; REPLY.len()])?;
+    add(moved, REPLY.len());
+    Ok(())
+}
+
+/// Makes the end of a connection a reset, so that none waits in TIME-WAIT.
+fn leave_nothing(socket: &impl AsFd) -> io::Result<()> {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    Ok(setsockopt(socket, Linger, &at_once)?)
+}
+
+fn datagrams(any: SocketAddr, moved: &mut Payload) -> io::Result<()> {
+    let (client, server) = (UdpSocket::bind(any)?, UdpSocket::bind(any)?);
+    client.connect(server.local_addr()?)?;
+    server.connect(client.local_addr()?)?;
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(PATIENCE))?;
+    }
+    client.send(&REQUEST)?;
+    server.recv(&mut [0; REQUEST.len()])?;
+    add(moved, REQUEST.len());
+    server.send(&REPLY)?;
+    client.recv(&mut [0; REPLY.len()])?;
+    add(moved, REPLY.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_moves_the_same_both_ways() {
+        let moved = traffic().unwrap();
+        assert_eq!(moved.tx_bytes, moved.rx_bytes);
+        assert_eq!(moved.tx_bytes, 2 * (REQUEST.len() + REPLY.len()) as u64);
+    }
+}

@@ -1,0 +1,35 @@
+//! The rungs of [`Backend::Ebpf`](super::Backend::Ebpf), by name.
+
+/// Where kernel programs count payload bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Hook {
+    /// Tracepoints by their BTF type: `sock_send_length` and `sock_recv_length`, Linux
+    /// 6.3 and newer.
+    TpBtf,
+}
+
+impl Hook {
+    /// Every hook with its name, best first.
+    pub const ALL: &[(&'static str, Self)] = &[("tp_btf", Self::TpBtf)];
+
+    /// Its name in [`Status`](super::Status), and after `--hook`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let known = Self::ALL.iter().find(|(_, hook)| *hook == self);
+        known.map_or("", |(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_has_a_name() {
+        assert_eq!(Hook::TpBtf.name(), "tp_btf");
+        for (name, hook) in Hook::ALL {
+            assert_eq!(hook.name(), *name);
+        }
+    }
+}
