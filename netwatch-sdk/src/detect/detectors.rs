@@ -176,11 +176,6 @@ impl Detectors {
         }
     }
 
-    /// Counts a TCP connection that this host tried to open to a DNS server.
-    pub(crate) const fn tcp_to_dns_server(&mut self) {
-        self.dns.statistics.tcp_connections += 1;
-    }
-
     /// The threshold, unless a rule keeps the event from that detector.
     fn shown<T>(&self, signal: Signal, facts: &Facts<'_>, threshold: Option<T>) -> Option<T> {
         threshold.filter(|_| {
@@ -451,6 +446,30 @@ mod tests {
             actor: None,
             socket: None,
         })
+    }
+
+    #[test]
+    fn an_alert_that_is_over_is_shown_to_who_has_not_seen_it() {
+        let start = Moment::now();
+        let mut detectors = Detectors::new(Thresholds::default());
+        let name = "b".repeat(60);
+        for (txid, seconds) in [(1, 0), (2, 100)] {
+            let message = message(txid, 0x0100, &format!("{name}.{name}.long{txid}.test"));
+            detectors.observe(
+                later(start, Duration::from_secs(seconds)),
+                &to_resolver(&message),
+            );
+        }
+        let now = start.monotonic + Duration::from_secs(110);
+        let shown = |raised| -> Vec<String> {
+            let alerts = detectors.alerts_since(raised, now);
+            alerts.into_iter().map(|alert| alert.message).collect()
+        };
+        assert_eq!(detectors.alerts_raised(), 2);
+        assert_eq!(shown(0).len(), 2, "{:?}", shown(0));
+        assert_eq!(shown(1), shown(2));
+        assert!(shown(1)[0].contains("long2.test"), "{:?}", shown(1));
+        assert_eq!(detectors.alerts(now).len(), 1);
     }
 
     /// A check of port 8080 every 10 s, for 5 minutes.

@@ -87,8 +87,6 @@ pub struct DnsStatistics {
     pub unmatched: u64,
     /// Queries without a response within 5 s.
     pub unanswered: u64,
-    /// TCP connections that this host tried to open to port 53, whose messages are not read.
-    pub tcp_connections: u64,
     /// Messages that are no DNS.
     pub malformed: u64,
     /// Messages that ask nothing or something else than a lookup (updates, notifications).
@@ -312,6 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::detect::{Actor, ClientSocket};
 
     fn query(txid: u16, name: &str) -> DnsQuery<'_> {
         DnsQuery {
@@ -451,6 +450,91 @@ mod tests {
         assert_eq!(dns.statistics.queries, 1);
         assert_eq!(dns.statistics.latency_buckets, [0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(dns.statistics.unanswered, 0);
+    }
+
+    /// A query by a process, over a socket of its own.
+    fn by(pid: u32, forwards: bool, txid: u16, name: &str) -> DnsQuery<'_> {
+        DnsQuery {
+            actor: Some(Actor {
+                pid: Pid(pid),
+                name: "p",
+            }),
+            socket: Some(ClientSocket {
+                id: SocketId(pid.into()),
+                forwards,
+            }),
+            ..query(txid, name)
+        }
+    }
+
+    fn to(query: &DnsQuery<'_>) -> DnsResponse<'static> {
+        DnsResponse {
+            socket: query.socket,
+            ..response(query.txid, 0)
+        }
+    }
+
+    #[test]
+    fn what_a_forwarder_asks_for_another_process_is_counted_once() {
+        let now = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        let stub = by(1, false, 1, "a.test");
+        let (passed_on, own) = (by(2, true, 2, "A.test"), by(2, true, 3, "b.test"));
+        assert!(ask(&mut dns, now, &stub));
+        assert!(!ask(&mut dns, now, &passed_on), "the stub waits for it");
+        assert!(ask(&mut dns, now, &own), "nobody else asked");
+        assert!(
+            ask(&mut dns, now, &by(3, false, 4, "a.test")),
+            "no forwarder"
+        );
+        assert_eq!(dns.response(now, &to(&passed_on)), Counts::Forwarded);
+        assert_eq!(dns.response(now, &to(&stub)), Counts::Once);
+        assert_eq!(dns.response(now, &to(&own)), Counts::Once);
+        let third = to(&by(3, false, 4, "a.test"));
+        assert_eq!(dns.response(now, &third), Counts::Once);
+        assert!(
+            ask(&mut dns, now, &by(2, true, 5, "a.test")),
+            "nobody waits"
+        );
+        let counted = &dns.statistics;
+        assert_eq!((counted.queries, counted.responses), (4, 3));
+        assert_eq!(
+            (counted.forwarded_queries, counted.forwarded_responses),
+            (1, 1)
+        );
+        assert_eq!(counted.latency_buckets[0], 3);
+        dns.expire(now + EXPIRY);
+        assert_eq!(dns.statistics.unanswered, 1);
+        assert!(dns.open.is_empty());
+    }
+
+    #[test]
+    fn a_forwarded_query_that_is_not_answered_is_not_one_of_the_clients() {
+        let now = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        assert!(ask(&mut dns, now, &by(1, false, 1, "a.test")));
+        assert!(!ask(&mut dns, now, &by(2, true, 2, "a.test")));
+        dns.expire(now + EXPIRY);
+        assert_eq!(dns.statistics.unanswered, 1);
+        assert!(dns.open.is_empty());
+    }
+
+    #[test]
+    fn an_answer_must_arrive_at_the_socket_that_asked() {
+        let now = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        let asked = by(1, false, 1, "a.test");
+        assert!(ask(&mut dns, now, &asked));
+        dns.response(now, &to(&by(2, false, 1, "a.test")));
+        assert_eq!(dns.statistics.unmatched, 1);
+        // Its address may be another than that of the query, behind a translation.
+        let translated = DnsResponse {
+            client: Host::from_text("172.17.0.2"),
+            client_port: Some(9),
+            ..to(&asked)
+        };
+        dns.response(now, &translated);
+        assert_eq!(dns.statistics.latency_buckets[0], 1);
     }
 
     #[test]

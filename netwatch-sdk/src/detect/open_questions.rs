@@ -42,6 +42,11 @@ impl OpenQuestions {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// `true` when another process waits for an answer to the same question.
     pub(crate) fn is_open_elsewhere(&self, question: Question, asker: Option<Pid>) -> bool {
         let count = |asker| self.counts.get(&(question, asker)).copied().unwrap_or(0);
@@ -74,7 +79,7 @@ mod tests {
         open.remove((9, Some(1)), stub);
         assert!(!open.is_open_elsewhere((9, Some(1)), forwarder));
         open.remove((9, Some(1)), forwarder);
-        assert!(open.counts.is_empty());
+        assert!(open.is_empty());
     }
 
     #[test]
@@ -83,6 +88,6 @@ mod tests {
         open.add((9, None), None);
         assert!(open.is_open_elsewhere((9, None), Some(Pid(1))));
         open.remove((9, None), None);
-        assert!(open.counts.is_empty());
+        assert!(open.is_empty());
     }
 }
