@@ -5,7 +5,8 @@
 //! | [`socket`] | `SOCKETS`: the counters kept in every socket; and a socket's row as it is read |
 //! | [`process`] | `PROCESSES`: what a process moved beyond its open sockets |
 //! | [`dns`] | `DNS`: messages of DNS clients |
-//! | [`counters`] | `COUNTERS`: what was lost |
+//! | [`event`] | `EVENTS`: what happened to connections; `LISTENERS`: who listens |
+//! | [`counters`] | `COUNTERS`: what was lost, and what is asked for |
 //! | [`offsets`] | `OFFSETS`: where this kernel keeps the fields that the programs read |
 //!
 //! Integers and byte arrays only, no padding: `zerocopy` refuses anything else.
@@ -13,6 +14,7 @@
 
 pub mod counters;
 pub mod dns;
+pub mod event;
 pub mod offsets;
 pub mod process;
 pub mod socket;

@@ -68,8 +68,8 @@ pub unsafe fn look<const EGRESS: bool>(
     let remote = if connected != 0 {
         connected
     } else {
-        let ports = ports(ctx);
-        u16::from_be(ports[usize::from(EGRESS)])
+        let [source, destination] = ports(ctx);
+        u16::from_be(if EGRESS { destination } else { source })
     };
     if remote == PORT || local == PORT {
         // SAFETY: the caller's promise.

@@ -8,8 +8,9 @@
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map` |
 //!
-//! `dns` copies what `packets` finds on port 53. `kernel` reads kernel structures, `records` and `processes` keep the two kinds
-//! of totals, `maps` holds the maps. Nothing else writes a record per call or packet.
+//! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
+//! of totals, `events` tells of connections, `dns` of DNS messages, `maps` holds the
+//! maps. Nothing else writes a record per call or packet.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -21,6 +22,7 @@
 
 mod atomic;
 mod dns;
+mod events;
 mod iterators;
 mod kernel;
 mod lifecycle;

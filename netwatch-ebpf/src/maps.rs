@@ -1,12 +1,16 @@
 //! The maps. Sizes are defaults; the SDK sets them when it loads the object.
 
+use core::ptr;
+
 use aya_ebpf::{
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     btf_maps::{Array, HashMap, RingBuf, SkStorage},
     macros::btf_map,
 };
 use netwatch_common::{
     counters,
     dns::DnsRow,
+    event::{ConnectionEvent, Listener},
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
 };
@@ -33,7 +37,41 @@ pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
 #[btf_map]
 pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
 
-/// What was lost, whether the older sockets are listed, and who tests the hooks.
+/// What happened to connections, while someone listens.
+#[btf_map]
+pub static EVENTS: RingBuf<ConnectionEvent, { 4 << 20 }> = RingBuf::new();
+
+/// Who listens, in each listening socket; a socket made for a connection inherits it.
+#[btf_map]
+pub static LISTENERS: InheritedStorage<Listener> = InheritedStorage::new();
+
+/// `aya_ebpf`'s `SkStorage` with `BPF_F_CLONE`, which it has no parameter for.
+#[repr(C)]
+pub struct InheritedStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the pointers are types for the loader to read; nothing follows them.
+unsafe impl<T> Sync for InheritedStorage<T> {}
+
+impl<T> InheritedStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
+
+/// What was lost, what is asked for, whether the older sockets are listed, and who
+/// tests the hooks.
 #[btf_map]
 pub static COUNTERS: Array<u64, { counters::LEN as usize }> = Array::new();
 
@@ -48,11 +86,11 @@ pub fn count(counter: u32, amount: u64) {
 
 /// One of `COUNTERS`.
 #[inline(always)]
-fn counter(index: u32) -> u64 {
+pub fn counter(index: u32) -> u64 {
     COUNTERS
         .get(index)
         // SAFETY: a value of an array map, checked for null.
-        .map_or(0, |value| unsafe { core::ptr::read_volatile(value) })
+        .map_or(0, |value| unsafe { ptr::read_volatile(value) })
 }
 
 /// The thread that tests the hooks; 0 while none does.

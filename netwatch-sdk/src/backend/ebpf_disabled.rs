@@ -13,6 +13,7 @@ pub(crate) struct MapSizes {
     pub(crate) processes: u32,
     pub(crate) closed_bytes: u32,
     pub(crate) dns_bytes: u32,
+    pub(crate) event_bytes: u32,
 }
 
 /// Cannot be made.

@@ -84,12 +84,22 @@ impl Builder {
     }
 
     /// Room for the rows of sockets that closed since the previous reading, in bytes
-    /// of kernel memory, 248 a socket; 4 MiB by default, rounded up to a power of two
+    /// of kernel memory, 296 a socket; 4 MiB by default, rounded up to a power of two
     /// of at least 4,096. When it is full, rows are lost and counted in
     /// [`Lost`](crate::reading::Lost); the bytes still reach their process.
     #[must_use]
     pub const fn closed_buffer_bytes(mut self, bytes: u32) -> Self {
         self.sizes.closed_bytes = ring_bytes(bytes);
+        self
+    }
+
+    /// Room for events that no subscriber has been given yet, in bytes of kernel memory,
+    /// 184 an event; 4 MiB by default, rounded like
+    /// [`closed_buffer_bytes`](Self::closed_buffer_bytes). When it is full, events are
+    /// lost, and the stream says how many.
+    #[must_use]
+    pub const fn event_buffer_bytes(mut self, bytes: u32) -> Self {
+        self.sizes.event_bytes = ring_bytes(bytes);
         self
     }
 

@@ -17,6 +17,7 @@
 
 mod builder;
 mod detection;
+mod events;
 mod health;
 mod hook;
 mod host;
@@ -38,6 +39,7 @@ use std::{
 pub use self::{
     builder::{Backend, Builder},
     detection::Intelligence,
+    events::{EventStream, Events},
     hook::Hook,
     host::{Check, Host},
     pace::Pace,
@@ -45,7 +47,7 @@ pub use self::{
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
-use self::{detection::Detection, ladder::Ladder, pending::Pending};
+use self::{detection::Detection, events::Hub, ladder::Ladder, pending::Pending};
 pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
@@ -67,6 +69,8 @@ pub struct Collector {
 #[derive(Debug)]
 struct Core {
     backend: Box<dyn Measure>,
+    /// `None` when the backend has no events.
+    hub: Option<Arc<Hub>>,
     ladder: Ladder,
     /// Grows when another backend takes over, whose totals begin at 0.
     generation: u64,
@@ -97,9 +101,11 @@ impl Collector {
 
     fn start_on(mut ladder: Ladder, detection: Option<Detection>, began: Instant) -> Result<Self> {
         let backend = ladder.next()?;
+        let hub = backend.feed().map(Hub::new);
         Ok(Self {
             core: Arc::new(Mutex::new(Core {
                 backend,
+                hub,
                 ladder,
                 generation: 0,
                 readers: Vec::new(),
@@ -117,7 +123,10 @@ impl Collector {
     #[must_use]
     pub fn reader(&self) -> Reader {
         let pending = Arc::new(Mutex::new(Pending::default()));
-        lock(&self.core).readers.push(Arc::downgrade(&pending));
+        let mut core = lock(&self.core);
+        core.readers.push(Arc::downgrade(&pending));
+        core.watch();
+        drop(core);
         Reader::new(self.clone(), pending)
     }
 
@@ -128,9 +137,19 @@ impl Collector {
         let mut status = core.backend.status();
         let mut refused = core.ladder.refused().to_vec();
         refused.append(&mut status.refused);
+        let mut lost = core.lost;
+        if let Some(hub) = &core.hub {
+            lost.events = hub.lost();
+        }
+        let why_not = core.detection.as_ref().and_then(Detection::why_not);
+        if let Some(why) = why_not {
+            status
+                .limits
+                .push(format!("the detectors see no connections: {why}"));
+        }
         Status {
             refused,
-            lost: core.lost,
+            lost,
             start_cost: core.start_cost,
             read_cost: core.read_cost,
             readings: core.readings,
@@ -145,6 +164,7 @@ impl Collector {
     /// When the backend's events cannot be read.
     pub fn intelligence(&self) -> Result<Option<Intelligence>> {
         let core = &mut *lock(&self.core);
+        core.watch();
         let Some(detection) = &mut core.detection else {
             return Ok(None);
         };
@@ -175,6 +195,14 @@ impl Collector {
                 Err(failure) => {
                     let status = core.backend.status();
                     core.backend = core.ladder.step_down(status, failure)?;
+                    let hub = core.backend.feed().map(Hub::new);
+                    if let Some(ended) = std::mem::replace(&mut core.hub, hub) {
+                        ended.end();
+                    }
+                    if let Some(detection) = &mut core.detection {
+                        detection.unwatch();
+                    }
+                    core.watch();
                     core.generation += 1;
                 }
             }
@@ -194,6 +222,13 @@ impl Collector {
 }
 
 impl Core {
+    /// The detectors ask for events, if there are both.
+    fn watch(&mut self) {
+        if let (Some(detection), Some(hub)) = (&mut self.detection, &self.hub) {
+            detection.watch(hub);
+        }
+    }
+
     fn read(&mut self) -> Result<Reading> {
         let reading = self.backend.read()?;
         if let Some(detection) = &mut self.detection {

@@ -176,6 +176,11 @@ impl Detectors {
         }
     }
 
+    /// Counts a TCP connection that this host tried to open to a DNS server.
+    pub(crate) const fn tcp_to_dns_server(&mut self) {
+        self.dns.statistics.tcp_connections += 1;
+    }
+
     /// The threshold, unless a rule keeps the event from that detector.
     fn shown<T>(&self, signal: Signal, facts: &Facts<'_>, threshold: Option<T>) -> Option<T> {
         threshold.filter(|_| {

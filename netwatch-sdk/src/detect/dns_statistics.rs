@@ -87,6 +87,8 @@ pub struct DnsStatistics {
     pub unmatched: u64,
     /// Queries without a response within 5 s.
     pub unanswered: u64,
+    /// TCP connections that this host tried to open to port 53, whose messages are not read.
+    pub tcp_connections: u64,
     /// Messages that are no DNS.
     pub malformed: u64,
     /// Messages that ask nothing or something else than a lookup (updates, notifications).

@@ -24,6 +24,19 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// A moment of the past, by the second clock.
+    pub(crate) fn of_wall(at: DateTime<Utc>) -> Self {
+        let now = Self::now();
+        let age = now.wall.signed_duration_since(at).to_std();
+        Self {
+            monotonic: age
+                .ok()
+                .and_then(|age| now.monotonic.checked_sub(age))
+                .unwrap_or(now.monotonic),
+            wall: at,
+        }
+    }
+
     /// A moment of the past, by the first clock.
     pub(crate) fn of(at: Instant) -> Self {
         let now = Self::now();

@@ -28,7 +28,7 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare conservation counted director dns edges family limits namespace netlink observe options
+    actor calls compare conservation counted detect director dns edges family limits namespace netlink observe options
     programs quiet results shape shapes suite_older suite_readers suite_shapes truth
 }
 
@@ -60,6 +60,7 @@ fn main() -> std::process::ExitCode {
         conservation::trials(),
         edges::trials(),
         dns::trials(),
+        detect::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     drop(programs);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::{
     actor::{Act, Actor},
     calls::{self, Mover},
-    dns, edges, shapes,
+    detect, dns, edges, shapes,
 };
 
 /// Which addresses a shape uses.
@@ -143,7 +143,8 @@ fn nothing(_: &Actor) -> anyhow::Result<()> {
 pub(crate) fn named(name: &str) -> Option<&'static Shape> {
     const COLLECTOR: &Shape = &edges::child::SHAPE;
     const DNS: &Shape = &dns::parts::SHAPE;
-    let mut all = shapes::all().iter().chain([COLLECTOR, DNS]);
+    const DETECT: &Shape = &detect::SHAPE;
+    let mut all = shapes::all().iter().chain([COLLECTOR, DNS, DETECT]);
     all.find(|shape| shape.name() == name)
 }
 

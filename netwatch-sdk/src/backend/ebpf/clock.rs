@@ -1,30 +1,64 @@
-//! The kernel programs' clock.
+//! Time since boot to time of day, and to moments of this process.
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use nix::time::{ClockId, clock_gettime};
 
-/// Nanoseconds since boot, as moments of this process's clock.
-#[derive(Debug, Clone, Copy)]
+/// When the host booted, by the clock that people read.
+#[derive(Debug)]
 pub(super) struct Clock {
+    boot: DateTime<Utc>,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self { boot: boot() }
+    }
+
+    /// Looks at both clocks again. A small difference is left alone, so that a
+    /// process's start stays the same in all events.
+    pub(super) fn refresh(&mut self) {
+        let now = boot();
+        if (now - self.boot).abs() > TimeDelta::milliseconds(100) {
+            self.boot = now;
+        }
+    }
+
+    pub(super) fn wall(&self, since_boot: Duration) -> DateTime<Utc> {
+        TimeDelta::from_std(since_boot)
+            .ok()
+            .and_then(|since| self.boot.checked_add_signed(since))
+            .unwrap_or(self.boot)
+    }
+}
+
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Into::into)
+}
+
+fn boot() -> DateTime<Utc> {
+    Utc::now() - TimeDelta::from_std(since_boot()).unwrap_or_default()
+}
+
+/// For durations: setting the time of day does not change what it gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instants {
     since_boot: Duration,
     now: Instant,
 }
 
-impl Clock {
+impl Instants {
     pub(super) fn now() -> Self {
-        let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Into::into);
         Self {
-            since_boot,
+            since_boot: since_boot(),
             now: Instant::now(),
         }
     }
 
     /// Never later than now; the time of a suspension counts as no time.
-    pub(super) fn at(self, boot_ns: u64) -> Instant {
-        let age = self
-            .since_boot
-            .saturating_sub(Duration::from_nanos(boot_ns));
+    pub(super) fn at(self, since_boot: Duration) -> Instant {
+        let age = self.since_boot.saturating_sub(since_boot);
         self.now.checked_sub(age).unwrap_or(self.now)
     }
 }
@@ -34,12 +68,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_keep_their_distance_and_none_is_in_the_future() {
-        let clock = Clock::now();
-        let boot = clock.since_boot.as_nanos() as u64;
-        let (first, second) = (clock.at(boot - 5_000_000), clock.at(boot - 2_000_000));
-        assert_eq!(second - first, Duration::from_millis(3));
-        assert_eq!(clock.at(boot + 1_000_000_000), clock.now);
-        assert!(clock.at(0) <= clock.now);
+    fn now_since_boot_is_now() {
+        let clock = Clock::new();
+        let since: Duration = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap().into();
+        let off = Utc::now() - clock.wall(since);
+        assert!(off.abs() < TimeDelta::seconds(1), "{off}");
+    }
+
+    #[test]
+    fn moments_keep_their_distance_and_none_is_in_the_future() {
+        let clock = Instants::now();
+        let ago = |ms| clock.at(clock.since_boot.saturating_sub(Duration::from_millis(ms)));
+        assert_eq!(ago(2) - ago(5), Duration::from_millis(3));
+        assert_eq!(clock.at(Duration::MAX), clock.now);
+        assert!(clock.at(Duration::ZERO) <= clock.now);
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_no_panic() {
+        let clock = Clock::new();
+        assert_eq!(clock.wall(Duration::MAX), clock.boot);
+        assert!(clock.wall(Duration::from_nanos(u64::MAX)) > clock.boot);
     }
 }

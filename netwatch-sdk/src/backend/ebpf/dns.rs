@@ -1,6 +1,6 @@
 //! Messages of DNS clients, as `netwatch-ebpf`'s `dns` copied them.
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, time::Duration};
 
 use aya::maps::{MapData, RingBuf};
 use netwatch_common::{
@@ -9,7 +9,7 @@ use netwatch_common::{
 };
 use zerocopy::FromBytes as _;
 
-use super::{clock::Clock, decode};
+use super::{clock::Instants, decode};
 use crate::{
     backend::id_hash::IdSet,
     reading::{Attribution, SocketId, dns::DnsDatagram},
@@ -33,7 +33,7 @@ impl Dns {
         bytes: u32,
         take: &mut dyn FnMut(DnsDatagram<'_>),
     ) {
-        let clock = Clock::now();
+        let clock = Instants::now();
         for _ in 0..bytes as usize / size_of::<DnsRow>() {
             let Some(item) = ring.next() else { return };
             match DnsRow::ref_from_prefix(&item) {
@@ -43,7 +43,7 @@ impl Dns {
         }
     }
 
-    fn take(&mut self, row: &DnsRow, clock: Clock, take: &mut dyn FnMut(DnsDatagram<'_>)) {
+    fn take(&mut self, row: &DnsRow, clock: Instants, take: &mut dyn FnMut(DnsDatagram<'_>)) {
         if row.kind == SERVES {
             if row.owner != ProcessKey::NONE {
                 self.servers.insert(row.owner);
@@ -57,7 +57,7 @@ impl Dns {
         };
         let kept = (row.length as usize).min(KEPT);
         take(DnsDatagram {
-            at: clock.at(row.at_ns),
+            at: clock.at(Duration::from_nanos(row.at_ns)),
             socket: SocketId(row.cookie),
             sent: row.kind == SENT,
             local: decode::address(row.family, row.local, row.local_port),

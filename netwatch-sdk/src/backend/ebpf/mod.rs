@@ -11,6 +11,8 @@
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
+//! | `events`, `clock` | what is written of connections, to typed events |
+//! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `dns`, `clock` | messages of DNS clients, and when |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
@@ -23,17 +25,19 @@ mod checks;
 mod clock;
 mod decode;
 mod dns;
+mod events;
 mod listing;
 mod load;
 mod object;
 mod offsets;
 mod programs;
+mod pump;
 mod refusal;
 mod self_test;
 mod syscall;
 mod watchdog;
 
-use std::{fmt, os::fd::AsFd as _, time::Instant};
+use std::{fmt, os::fd::AsFd as _, sync::Arc, time::Instant};
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -51,12 +55,14 @@ use self::{
     dns::Dns,
     listing::{Identity, Listing},
     load::Loaded,
+    pump::EbpfFeed,
     self_test::Outcome,
     watchdog::Watchdog,
 };
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
     Measure,
+    feed::Feed,
     id_hash::{IdMap, IdSet},
 };
 use crate::{
@@ -75,6 +81,7 @@ pub(crate) struct Ebpf {
     listing: Listing,
     cgroups: CgroupPaths,
     sizes: MapSizes,
+    feed: Arc<EbpfFeed>,
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
     watchdog: Watchdog,
@@ -106,6 +113,7 @@ impl Ebpf {
             .ok();
         give_back_memory();
         let root = loaded.cgroup.clone().unwrap_or_default();
+        let feed = Arc::new(EbpfFeed::new(&loaded)?);
         Ok(Self {
             loaded,
             log,
@@ -113,6 +121,7 @@ impl Ebpf {
             listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
+            feed,
             ownerless: IdSet::default(),
             watchdog: Watchdog::new(Instant::now()),
             records: 0,
@@ -354,6 +363,7 @@ impl Measure for Ebpf {
                 unattributed_wire_bytes: count(counters::UNATTRIBUTED_WIRE),
                 unseen_bytes: 0,
                 closed_rows: count(counters::CLOSED_ROWS),
+                events: count(counters::EVENTS_LOST),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 dns_messages: count(counters::DNS_MESSAGES),
@@ -398,5 +408,9 @@ impl Measure for Ebpf {
             limits,
             ..Status::of(Source::Ebpf)
         }
+    }
+
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        Some(Arc::clone(&self.feed) as Arc<dyn Feed>)
     }
 }

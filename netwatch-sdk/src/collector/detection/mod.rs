@@ -2,6 +2,7 @@
 //!
 //! | events | from | when |
 //! |---|---|---|
+//! | connections | the backend's events | as they happen |
 //! | DNS messages | the backend | with each reading |
 //! | retransmissions | the sockets of a reading | with each reading |
 //! | rates | the interfaces of a snapshot, whoever's | at most once a second |
@@ -9,20 +10,29 @@
 //! There is one set for all readers. Without a backend that sees such events there
 //! is none: a host is not reported as quiet because nobody listened.
 
+mod connections;
+mod retransmits;
+
 use std::{
-    collections::HashMap,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use super::pace::Last;
+use self::connections::Watch;
+use super::{
+    events::{Hub, Subscription},
+    lock,
+    pace::Last,
+};
 use crate::{
     Result,
     backend::Measure,
     detect::{
         Actor, ClientSocket, Detectors, DnsAsker, DnsMessage, DnsStatistics, Event, Evicted,
-        InterfaceRate, Moment, Raised, Retransmits, Thresholds,
+        InterfaceRate, Moment, Raised, Thresholds,
     },
-    reading::{Pid, Reading, Socket, SocketId, dns::DnsDatagram},
+    error::chain,
+    reading::{Reading, dns::DnsDatagram},
     wire::{InterfaceMetric, Snapshot},
 };
 
@@ -46,27 +56,56 @@ pub struct Intelligence {
 
 #[derive(Debug)]
 pub(super) struct Detection {
-    detectors: Detectors,
+    /// Locked by the thread that gives the events, too.
+    detectors: Arc<Mutex<Detectors>>,
+    /// While the backend gives events of connections.
+    connections: Option<Subscription>,
+    /// Why it does not, although it could.
+    why_not: Option<String>,
     /// Whether the running backend sees DNS.
     sees_dns: bool,
     rates: Last,
-    /// Segments sent again and sent, by socket, at the previous reading.
-    sent: HashMap<SocketId, (u64, Option<u64>)>,
+    retransmits: retransmits::Previous,
 }
 
 impl Detection {
     pub(super) fn new(thresholds: Thresholds) -> Self {
         Self {
-            detectors: Detectors::new(thresholds),
+            detectors: Arc::new(Mutex::new(Detectors::new(thresholds))),
+            connections: None,
+            why_not: None,
             sees_dns: false,
             rates: Last::default(),
-            sent: HashMap::new(),
+            retransmits: retransmits::Previous::default(),
         }
+    }
+
+    /// Asks for the events of connections, once. About 20 ms.
+    pub(super) fn watch(&mut self, hub: &Arc<Hub>) {
+        if self.connections.is_some() || self.why_not.is_some() {
+            return;
+        }
+        match hub.subscribe(Arc::new(Watch(Arc::clone(&self.detectors)))) {
+            Ok(subscription) => self.connections = Some(subscription),
+            Err(error) => self.why_not = Some(chain(&error)),
+        }
+    }
+
+    /// The backend is gone.
+    pub(super) fn unwatch(&mut self) {
+        self.connections = None;
+        self.why_not = None;
+        self.sees_dns = false;
+    }
+
+    /// Why connections are not watched, although the backend has events.
+    pub(super) fn why_not(&self) -> Option<&str> {
+        self.why_not.as_deref()
     }
 
     /// Takes what the backend has seen since the last time.
     pub(super) fn feed(&mut self, backend: &mut dyn Measure) -> Result<()> {
-        let detectors = &mut self.detectors;
+        let mut detectors = lock(&self.detectors);
         self.sees_dns = backend.dns(&mut |datagram| {
             detectors.observe(
                 Moment::of(datagram.at),
@@ -79,70 +118,41 @@ impl Detection {
 
     /// Takes what a reading says of retransmissions, if anybody wants to know.
     pub(super) fn feed_reading(&mut self, reading: &Reading) {
-        if self.detectors.thresholds_mut().retransmit_storm.is_none() {
-            return;
+        let mut detectors = lock(&self.detectors);
+        if detectors.thresholds_mut().retransmit_storm.is_some() {
+            let now = Moment::now();
+            self.retransmits
+                .update(reading, |event| detectors.observe(now, event));
         }
-        let mut sent = HashMap::with_capacity(reading.open.len());
-        for socket in &reading.open {
-            self.retransmits(socket);
-            if let Some(retransmits) = socket.retransmits {
-                let packets = socket.wire.map(|wire| wire.tx_packets);
-                sent.insert(socket.id, (retransmits, packets));
-            }
-        }
-        for socket in &reading.closed {
-            self.retransmits(socket);
-        }
-        self.sent = sent;
-    }
-
-    fn retransmits(&mut self, socket: &Socket) {
-        let (Some(retransmits), Some(remote)) = (socket.retransmits, socket.remote) else {
-            return;
-        };
-        let (before, sent_before) = self.sent.get(&socket.id).copied().unwrap_or_default();
-        let packets = socket.wire.map(|wire| wire.tx_packets);
-        let sent = packets.map(|packets| packets.saturating_sub(sent_before.unwrap_or(0)));
-        let retransmitted = retransmits.saturating_sub(before);
-        if retransmitted == 0 && sent.unwrap_or(0) == 0 {
-            return;
-        }
-        let event = Event::Retransmits(Retransmits {
-            remote: remote.ip().into(),
-            retransmitted,
-            sent,
-            actor: actor(socket.owner.map(|id| id.pid), socket.owner_name.as_deref()),
-        });
-        self.detectors.observe(Moment::now(), &event);
     }
 
     /// Takes the interfaces' rates, and fills in what is known. `seen` is how many
     /// alerts the caller has got, and is moved on.
     pub(super) fn fill(&mut self, snapshot: &mut Snapshot, seen: &mut u64) {
-        if !self.sees_dns {
+        if !self.sees_dns && self.connections.is_none() {
             return;
         }
+        let mut detectors = lock(&self.detectors);
         let now = Moment::now();
         if self.rates.is_due(now.monotonic, BETWEEN_RATES) {
             for interface in &snapshot.interfaces {
                 if let Some(rate) = rate(interface) {
-                    self.detectors.observe(now, &Event::InterfaceRate(rate));
+                    detectors.observe(now, &Event::InterfaceRate(rate));
                 }
             }
         }
-        snapshot.alerts = Some(self.detectors.alerts_since(*seen, now.monotonic));
-        *seen = self.detectors.alerts_raised();
-        snapshot.dns_analytics = self.sees_dns.then(|| self.detectors.dns_analytics());
+        snapshot.alerts = Some(detectors.alerts_since(*seen, now.monotonic));
+        *seen = detectors.alerts_raised();
+        snapshot.dns_analytics = self.sees_dns.then(|| detectors.dns_analytics());
     }
 
     pub(super) fn intelligence(&self) -> Intelligence {
+        let detectors = lock(&self.detectors);
         Intelligence {
-            findings: self.detectors.findings(Instant::now()).cloned().collect(),
-            dns: self
-                .sees_dns
-                .then(|| self.detectors.dns_statistics().clone()),
-            dns_askers: self.detectors.dns_askers(),
-            evicted: self.detectors.evicted(),
+            findings: detectors.findings(Instant::now()).cloned().collect(),
+            dns: self.sees_dns.then(|| detectors.dns_statistics().clone()),
+            dns_askers: detectors.dns_askers(),
+            evicted: detectors.evicted(),
         }
     }
 }
@@ -173,12 +183,5 @@ fn rate(interface: &InterfaceMetric) -> Option<InterfaceRate<'_>> {
         interface: &interface.name,
         rx_rate: interface.rx_rate? as u64,
         tx_rate: interface.tx_rate? as u64,
-    })
-}
-
-fn actor(pid: Option<Pid>, name: Option<&str>) -> Option<Actor<'_>> {
-    Some(Actor {
-        pid: pid?,
-        name: name?,
     })
 }
