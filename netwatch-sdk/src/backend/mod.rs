@@ -12,6 +12,10 @@
 //! and not calls share; `userspace` starts them.
 
 pub(crate) mod estimate;
+#[cfg_attr(
+    not(all(feature = "ebpf", target_os = "linux")),
+    allow(dead_code, reason = "only kernel programs give events")
+)]
 pub(crate) mod feed;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(crate) mod id_hash;

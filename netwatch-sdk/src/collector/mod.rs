@@ -17,6 +17,10 @@
 
 mod builder;
 mod detection;
+#[cfg_attr(
+    not(all(feature = "ebpf", target_os = "linux")),
+    allow(dead_code, reason = "only kernel programs give events")
+)]
 mod events;
 mod health;
 mod hook;

@@ -177,6 +177,10 @@ impl Detectors {
     }
 
     /// Counts a TCP connection that this host tried to open to a DNS server.
+    #[cfg_attr(
+        not(all(feature = "ebpf", target_os = "linux")),
+        allow(dead_code, reason = "only kernel programs give events")
+    )]
     pub(crate) const fn tcp_to_dns_server(&mut self) {
         self.dns.statistics.tcp_connections += 1;
     }

@@ -25,6 +25,10 @@ pub struct Moment {
 
 impl Moment {
     /// A moment of the past, by the second clock.
+    #[cfg_attr(
+        not(all(feature = "ebpf", target_os = "linux")),
+        allow(dead_code, reason = "only kernel programs give events")
+    )]
     pub(crate) fn of_wall(at: DateTime<Utc>) -> Self {
         let now = Self::now();
         let age = now.wall.signed_duration_since(at).to_std();

@@ -10,6 +10,10 @@
 //! There is one set for all readers. Without a backend that sees such events there
 //! is none: a host is not reported as quiet because nobody listened.
 
+#[cfg_attr(
+    not(all(feature = "ebpf", target_os = "linux")),
+    allow(dead_code, reason = "only kernel programs give events")
+)]
 mod connections;
 mod retransmits;
 
