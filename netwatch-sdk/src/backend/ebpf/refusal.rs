@@ -85,11 +85,13 @@ fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<Strin
         return None;
     };
     let log = verifier_log.to_string();
+    log::debug!("the verifier says:\n{log}");
     let mut lines = log.lines().rev().filter(|line| {
-        let is_summary = ["processed ", "verification", "stack depth"]
-            .iter()
-            .any(|start| line.starts_with(start));
-        !line.is_empty() && !is_summary
+        let is_summary = |start: &&str| line.starts_with(start);
+        !line.is_empty()
+            && !["processed ", "verification", "stack depth "]
+                .iter()
+                .any(is_summary)
     });
     lines.next().map(str::to_owned)
 }
