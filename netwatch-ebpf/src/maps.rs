@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use netwatch_common::{
     counters,
+    dns::DnsRow,
     event::{ConnectionEvent, Listener},
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
@@ -19,6 +20,15 @@ use crate::atomic;
 /// One record in every socket. No capacity: it lives and dies with its socket.
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();
+
+/// The same by the socket's address, for programs and kernels that have no socket storage.
+#[btf_map]
+pub static SOCKET_TABLE: HashMap<u64, SocketRecord, 65536> = HashMap::new();
+
+/// Addresses of the sockets whose record is just being claimed, where the kernel may not
+/// be able to compare and exchange (before Linux 5.12).
+#[btf_map]
+pub static CLAIMS: HashMap<u64, u64, 1024> = HashMap::new();
 
 /// What each process moved beyond its open sockets. The SDK removes dead processes.
 #[btf_map]
@@ -31,6 +41,10 @@ pub static OPEN: RingBuf<SocketRow, { 512 << 10 }> = RingBuf::new();
 /// A row for each socket that closed.
 #[btf_map]
 pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
+
+/// A row for each message of a DNS client.
+#[btf_map]
+pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
 
 /// What happened to connections, while someone listens.
 #[btf_map]

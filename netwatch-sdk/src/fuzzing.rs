@@ -1,8 +1,12 @@
 //! The parsers as the targets in `fuzz/` call them. Built with `cfg(fuzzing)` only.
 //!
-//! A parser must not panic on any bytes, nor read more rows than there are lines.
+//! A parser must not panic on any bytes, nor read more rows than there are lines; of
+//! DNS messages each must be counted once.
 
-use crate::parse;
+use crate::{
+    detect::{Detectors, DnsMessage, Event, Host, Moment, Thresholds},
+    parse,
+};
 
 /// `nettop -L`
 pub fn nettop(output: &[u8]) {
@@ -98,8 +102,8 @@ pub fn ping(output: &[u8]) {
     let _ = parse::ping::parse_refusal(output);
 }
 
-/// A DNS message
-pub fn dns(payload: &[u8]) {
+/// One DNS message
+pub fn dns_message(payload: &[u8]) {
     if let Ok(message) = parse::dns::parse_dns(payload)
         && let Some(question) = message.question
     {
@@ -167,6 +171,33 @@ pub fn sock_diag(bytes: &[u8]) {
             assert!(measured.payload.rx_bytes <= counters.bytes_received);
         }
     }
+}
+
+/// Messages of a DNS client and to it, each after a byte that says how long it is
+pub fn dns(mut bytes: &[u8]) {
+    let mut detectors = Detectors::new(Thresholds::default());
+    let now = Moment::now();
+    let mut messages = 0;
+    while let Some((&length, rest)) = bytes.split_first() {
+        let (payload, rest) = rest.split_at(rest.len().min(length.into()));
+        bytes = rest;
+        let asks = length % 2 == 0;
+        let (source_port, destination_port) = if asks { (4_000, 53) } else { (53, 4_000) };
+        let message = DnsMessage {
+            source: Host::from_text("10.0.0.1"),
+            source_port,
+            destination: Host::from_text("10.0.0.1"),
+            destination_port,
+            payload,
+            actor: None,
+            socket: None,
+        };
+        detectors.observe(now, &Event::DnsMessage(message));
+        messages += 1;
+    }
+    let dns = detectors.dns_statistics();
+    let counted = dns.queries + dns.responses + dns.repeated + dns.malformed + dns.other;
+    assert_eq!(counted, messages);
 }
 
 fn at_most_lines(rows: usize, output: &[u8]) {

@@ -404,7 +404,7 @@ fn every_traffic_shape_is_in_accuracy() {
     let page = read("docs/accuracy.md");
     let folder = "netwatch-sdk/tests/live/shapes";
     // Those that pause, or that cross interfaces, have suites of their own.
-    let apart = ["phased", "conserve"];
+    let apart = ["phased", "conserve", "impaired"];
     let mut shapes = 0;
     for file in stems(folder) {
         let text = read(format!("{folder}/{file}.rs"));

@@ -13,6 +13,7 @@ mod fuzz;
 mod metadata;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     Setup(setup::Setup),
     Test(test::Test),
+    VmTest(vm::VmTest),
 }
 
 fn main() -> ExitCode {
@@ -58,5 +60,6 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz(task) => task.run(),
         Task::Setup(task) => task.run(),
         Task::Test(task) => task.run(),
+        Task::VmTest(task) => task.run(),
     }
 }

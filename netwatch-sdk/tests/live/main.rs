@@ -29,8 +29,9 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare conservation counted director edges family limits namespace netlink observe options
-    programs quiet results shape shapes suite_older suite_readers suite_shapes truth userspace
+    actor calls compare conservation counted detect director dns edges family limits namespace netlink observe options
+    programs quiet results shape shapes suite_older suite_path suite_readers suite_shapes suite_table trial truth
+    userspace
 }
 
 #[cfg(target_os = "linux")]
@@ -67,9 +68,13 @@ fn main() -> std::process::ExitCode {
         suite_shapes::trials(),
         suite_older::trials(),
         suite_readers::trials(),
+        suite_table::trials(),
         userspace::trials(),
         conservation::trials(),
+        suite_path::trials(),
         edges::trials(),
+        dns::trials(),
+        detect::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     drop(programs);
