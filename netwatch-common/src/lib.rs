@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`socket`] | `SOCKETS`: the counters kept in every socket; and a socket's row as it is read |
 //! | [`process`] | `PROCESSES`: what a process moved beyond its open sockets |
+//! | [`flow`] | `FLOWS`, `OWNERS`: sockets where only programs of a cgroup run |
 //! | [`counters`] | `COUNTERS`: what was lost |
 //! | [`offsets`] | `OFFSETS`: where this kernel keeps the fields that the programs read |
 //!
@@ -11,6 +12,7 @@
 #![no_std]
 
 pub mod counters;
+pub mod flow;
 pub mod offsets;
 pub mod process;
 pub mod socket;

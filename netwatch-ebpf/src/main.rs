@@ -3,6 +3,7 @@
 //! | file | hooks |
 //! |---|---|
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
+//! | `flows` | those of the rung `cgroup`: `cgroup_skb`, `cgroup/sock_create`, `cgroup/sock_release`, `sock_ops` |
 //! | `packets` | `cgroup_skb` ingress and egress |
 //! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
@@ -20,6 +21,7 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod flows;
 mod iterators;
 mod kernel;
 mod lifecycle;

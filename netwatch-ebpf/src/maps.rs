@@ -1,11 +1,15 @@
 //! The maps. Sizes are defaults; the SDK sets them when it loads the object.
 
+use core::ptr;
+
 use aya_ebpf::{
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     btf_maps::{Array, HashMap, RingBuf, SkStorage},
     macros::btf_map,
 };
 use netwatch_common::{
     counters,
+    flow::{Flow, Owner},
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
 };
@@ -15,6 +19,39 @@ use crate::atomic;
 /// One record in every socket. No capacity: it lives and dies with its socket.
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();
+
+/// Sockets by cookie, where only programs of a cgroup run.
+#[btf_map]
+pub static FLOWS: HashMap<u64, Flow, 65536> = HashMap::new();
+
+/// Who made each socket, likewise.
+#[btf_map]
+pub static OWNERS: Inherited<Owner> = Inherited::new();
+
+/// Socket storage that the kernel copies to what a listener accepts (Linux 5.4).
+#[repr(C)]
+pub struct Inherited<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: its pointers are there for their types only.
+unsafe impl<T> Sync for Inherited<T> {}
+
+impl<T> Inherited<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
 
 /// What each process moved beyond its open sockets. The SDK removes dead processes.
 #[btf_map]
@@ -47,7 +84,7 @@ pub fn tester() -> u64 {
     COUNTERS
         .get(counters::TESTER)
         // SAFETY: a value of an array map, checked for null.
-        .map_or(0, |value| unsafe { core::ptr::read_volatile(value) })
+        .map_or(0, |value| unsafe { ptr::read_volatile(value) })
 }
 
 /// `true` once the sockets older than the collector are listed.
@@ -56,5 +93,5 @@ pub fn seeded() -> bool {
     COUNTERS
         .get(counters::SEEDED)
         // SAFETY: a value of an array map, checked for null.
-        .is_some_and(|value| unsafe { core::ptr::read_volatile(value) } != 0)
+        .is_some_and(|value| unsafe { ptr::read_volatile(value) } != 0)
 }

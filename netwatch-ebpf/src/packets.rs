@@ -19,12 +19,12 @@ use aya_ebpf::{
 };
 use netwatch_common::{
     counters,
-    socket::{LOOPBACK, NETWORK},
+    socket::{LOOPBACK, NETWORK, Wire},
 };
 
 use crate::{atomic, maps::count, records};
 
-const PASS: i32 = 1;
+pub const PASS: i32 = 1;
 /// The loopback device's index in every network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;
 const TCP: u8 = 6;
@@ -33,19 +33,19 @@ const UDP: u8 = 17;
 /// A packet arrived at a socket.
 #[cgroup_skb(ingress)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
-    add::<false>(&ctx);
+    find_and_add::<false>(&ctx);
     PASS
 }
 
 /// A packet left a socket.
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
-    add::<true>(&ctx);
+    find_and_add::<true>(&ctx);
     PASS
 }
 
 #[inline(always)]
-fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
+fn find_and_add<const EGRESS: bool>(ctx: &SkBuffContext) {
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     // SAFETY: the program's context; the verifier checks the socket for null.
     let sk = unsafe { (*skb).__bindgen_anon_2.sk };
@@ -62,6 +62,18 @@ fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
         count(counters::UNTRACKED_PACKETS, 1);
         return;
     };
+    // SAFETY: a map value, checked for null.
+    unsafe { add::<EGRESS>(ctx, &raw mut (*record).wire) };
+}
+
+/// Adds a packet to a socket's packets.
+///
+/// # Safety
+///
+/// `wire` is in a map value, checked for null.
+#[inline(always)]
+pub unsafe fn add<const EGRESS: bool>(ctx: &SkBuffContext, wire: *mut [Wire; 2]) {
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
     // SAFETY: the program's context.
     let (length, ifindex, gso_size) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size) };
     let (packets, bytes) = if gso_size == 0 {
@@ -73,9 +85,9 @@ fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
     // SAFETY: a map value, checked for null.
     unsafe {
         let wire = if ifindex == LOOPBACK_IFINDEX {
-            &raw mut (*record).wire[LOOPBACK]
+            &raw mut (*wire)[LOOPBACK]
         } else {
-            &raw mut (*record).wire[NETWORK]
+            &raw mut (*wire)[NETWORK]
         };
         if EGRESS {
             atomic::add(&raw mut (*wire).tx_bytes, bytes);
