@@ -17,5 +17,9 @@ pub const SEEDED: u32 = 6;
 /// While hooks are tested, who does it: thread group id in the upper half, thread id
 /// in the lower. 0 otherwise.
 pub const TESTER: u32 = 7;
+/// Sockets that listings have passed without a row: nothing about them had changed.
+pub const QUIET: u32 = 8;
+/// 1 while a listing is to have a row for every socket.
+pub const LIST_WHOLE: u32 = 9;
 /// How many there are.
-pub const LEN: u32 = 8;
+pub const LEN: u32 = 10;

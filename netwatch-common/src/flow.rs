@@ -13,7 +13,9 @@ use crate::{process::ProcessKey, socket::SocketRow};
 pub struct Flow {
     /// What is known of it.
     pub row: SocketRow,
-    /// TCP: what `rx_bytes` was when the socket was first seen.
+    /// Nanoseconds from boot to when it was first seen.
+    pub seen_ns: u64,
+    /// TCP: what `rx_bytes` was then.
     pub rx_before: u64,
     /// TCP: what `tx_bytes` was.
     pub tx_before: u64,
@@ -33,5 +35,5 @@ pub struct Owner {
     pub comm: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Flow>() == size_of::<SocketRow>() + 24);
+const _: () = assert!(size_of::<Flow>() == size_of::<SocketRow>() + 32);
 const _: () = assert!(size_of::<Owner>() == 32);

@@ -39,10 +39,11 @@ pub struct SocketRecord {
     pub shared_tx_bytes: u64,
     /// Payload bytes others received, likewise.
     pub shared_rx_bytes: u64,
+    /// Listings: the sum of the counters when the last one wrote a row, see
+    /// [`settled`](Self::settled); 0 for a socket that is to have a row in every listing.
+    pub listed: u64,
     /// Packets, by [`LOOPBACK`] and [`NETWORK`].
     pub wire: [Wire; 2],
-    /// Nanoseconds from boot to when the socket was first seen.
-    pub seen_ns: u64,
     /// TCP: `copied_seq` up to which received bytes are counted.
     pub copied_seq: u32,
     /// Bits named `FLAG_*` here.
@@ -57,7 +58,33 @@ pub struct SocketRecord {
     /// Likewise, network order.
     pub last_remote_port_be: u16,
     /// Always 0.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+    /// How often the TCP state has changed.
+    pub states: u32,
+}
+
+impl SocketRecord {
+    /// `listed` of a socket whose counters have this sum and that a second listing
+    /// has found unchanged. What a packet changes in the socket besides, it changes
+    /// after it was counted: only the second row is sure to have it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn settled(sum: u64) -> u64 {
+        sum << 2 | 2
+    }
+
+    /// `listed` after the first row with this sum.
+    #[must_use]
+    #[inline(always)]
+    pub const fn fresh(sum: u64) -> u64 {
+        sum << 2 | 1
+    }
+
+    /// `true` when the next listing has a row for it only if something has changed.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.listed & 3 == 2
+    }
 }
 
 /// `copied_seq` is set.
@@ -66,9 +93,6 @@ pub const FLAG_MARKED: u32 = 1;
 pub const FLAG_OUTGOING: u32 = 1 << 1;
 /// This host accepted.
 pub const FLAG_INCOMING: u32 = 1 << 2;
-/// Older than the collector: its bytes count from when it was first seen.
-pub const FLAG_OLDER: u32 = 1 << 3;
-
 /// Its end was seen and its bytes are in `PROCESSES` and `CLOSED`: the record only
 /// waits for the kernel to free the socket.
 pub const FLAG_ENDED: u32 = 1 << 5;

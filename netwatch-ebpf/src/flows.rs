@@ -40,13 +40,12 @@ use netwatch_common::{
 };
 
 use crate::{
-    kernel::{AF_INET6, IPPROTO_TCP},
+    kernel::{AF_INET6, IPPROTO_TCP, TCP_CLOSE},
     maps::{FLOWS, OWNERS, count, tester},
     packets::{self, PASS},
 };
 
 const ALLOW: i32 = 1;
-const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
 const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 
@@ -89,16 +88,18 @@ static NEW: Flow = {
                 shared_tx_bytes: 0,
                 shared_rx_bytes: 0,
                 wire: [NO_PACKETS; 2],
-                seen_ns: 0,
+                listed: 0,
                 copied_seq: 0,
                 flags: 0,
                 comm: [0; 16],
                 last_local: [0; 2],
                 last_remote: [0; 2],
                 last_remote_port_be: 0,
-                reserved: [0; 3],
+                reserved: 0,
+                states: 0,
             },
         },
+        seen_ns: 0,
         rx_before: 0,
         tx_before: 0,
         last_state: 0,
@@ -166,7 +167,7 @@ unsafe fn find_or_make(cookie: u64, sk: *mut c_void) -> Option<(*mut Flow, bool)
     // SAFETY: a map value, checked for null; the caller's promise.
     unsafe {
         (*flow).row.header.cookie = cookie;
-        (*flow).row.record.seen_ns = bpf_ktime_get_boot_ns();
+        (*flow).seen_ns = bpf_ktime_get_boot_ns();
         let owner = owner_of(sk, 0);
         if !owner.is_null() {
             (*flow).row.record.comm = (*owner).comm;
@@ -315,7 +316,7 @@ unsafe fn state(ctx: &SockOpsContext) {
         }
         let cookie = bpf_get_socket_cookie(ctx.as_ptr());
         if direction == 0 {
-            if ctx.arg(1) == TCP_CLOSE
+            if ctx.arg(1) == TCP_CLOSE.into()
                 && let Some(flow) = FLOWS.get_ptr_mut(cookie)
             {
                 (*flow).last_state = ctx.arg(0);
@@ -325,7 +326,7 @@ unsafe fn state(ctx: &SockOpsContext) {
                     (*flow).row.record.tx_bytes = (*ops).bytes_acked;
                     (*flow).row.header.retransmits = (*ops).total_retrans;
                 }
-                (*flow).row.header.state = TCP_CLOSE as u8;
+                (*flow).row.header.state = TCP_CLOSE;
                 (*flow).row.record.flags |= FLAG_ENDED;
             }
             return;

@@ -6,9 +6,10 @@
 //! | `iter/bpf_sk_storage_map` | `{meta, map, sk, value}` | 5.9 |
 //!
 //! The first gives an owner to sockets that have none: those older than the
-//! collector, and accepted ones that nobody has used yet. The second writes a row
-//! for every socket with a record, in all network namespaces, to `OPEN`; when that
-//! is full it asks for the same socket again, and the SDK empties `OPEN` meanwhile.
+//! collector, and accepted ones that nobody has used yet. The second passes every
+//! socket with a record, in all network namespaces, and writes a row to `OPEN` for
+//! those that changed since the two listings before; it counts the others in `QUIET`.
+//! When `OPEN` is full it asks for the same socket again, and the SDK empties it.
 //!
 //! Not `bpf_seq_write`: its buffer holds 32 KiB, and after each the kernel walks the
 //! map's list (one for each processor) again from its head.
@@ -16,11 +17,15 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
-use netwatch_common::socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, SocketRecord};
+use netwatch_common::{
+    counters,
+    socket::{FLAG_ENDED, FLAG_MARKED, SocketRecord},
+};
 
 use crate::{
-    kernel::{Sock, Task, socket_of},
-    maps::{OPEN, seeded},
+    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task, socket_of},
+    maps::{OPEN, count, list_whole},
+    payload::cgroup_is_hooked,
     processes, records,
 };
 
@@ -78,10 +83,6 @@ pub unsafe extern "C" fn own_sockets(ctx: *const TaskFile) -> i32 {
         if records::claim(record, &key, leader) {
             processes::entry(&key, &leader.comm(), leader.cgroup_id());
         }
-        if !seeded() && (*record).seen_ns == 0 {
-            (*record).flags |= FLAG_OLDER;
-        }
-        records::stamp(record);
         if (*record).flags & FLAG_MARKED == 0
             && let Some(tcp) = sk.tcp()
         {
@@ -92,7 +93,21 @@ pub unsafe extern "C" fn own_sockets(ctx: *const TaskFile) -> i32 {
     0
 }
 
-/// Writes the row of one socket.
+/// `true` when nothing of the socket changes unless its record does. Not so without an
+/// owner (accepting it shows nowhere), for other protocols than TCP and for a socket in
+/// state CLOSE (`connect` and `bind` change addresses), and where packets are not counted.
+///
+/// # Safety
+///
+/// `record` is a value of `SOCKETS`, not null.
+#[inline(always)]
+unsafe fn tells_of_change(sk: Sock<false>, record: *const SocketRecord) -> bool {
+    // SAFETY: the caller's promise.
+    let owned = unsafe { (*record).owner.start_ns } != 0;
+    owned && cgroup_is_hooked() && sk.protocol() == IPPROTO_TCP && sk.state() != TCP_CLOSE
+}
+
+/// Writes the row of one socket, unless the SDK has one that still holds.
 ///
 /// # Safety
 ///
@@ -106,6 +121,13 @@ pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
         return NEXT;
     }
     // SAFETY: a map value, not null.
+    let (sum, listed) = unsafe { (records::sum(value), (*value).listed) };
+    let settled = SocketRecord::settled(sum);
+    if listed == settled && !list_whole() {
+        count(counters::QUIET, 1);
+        return NEXT;
+    }
+    // SAFETY: a map value, not null.
     if unsafe { ptr::read_volatile(&raw const (*value).flags) } & FLAG_ENDED != 0 {
         return NEXT;
     }
@@ -113,6 +135,19 @@ pub unsafe extern "C" fn list_sockets(ctx: *const StorageElement) -> i32 {
         return SAME_AGAIN;
     };
     let sk: Sock<false> = Sock(sk);
+    let fresh = SocketRecord::fresh(sum);
+    // SAFETY: a map value, not null. Before the row is made: what changes meanwhile
+    // changes the sum.
+    unsafe {
+        let next = if !tells_of_change(sk, value) {
+            0
+        } else if listed == fresh || listed == settled {
+            settled
+        } else {
+            fresh
+        };
+        ptr::write_volatile(&raw mut (*value).listed, next);
+    }
     let mut header = records::header(sk, sk.0);
     records::add_tcp(&mut header, sk);
     // SAFETY: the reserved row is large enough; the value is a record, not null.

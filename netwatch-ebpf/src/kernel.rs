@@ -56,6 +56,8 @@ pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 pub const IPPROTO_TCP: u16 = 6;
 
+pub const TCP_CLOSE: u8 = 7;
+
 /// A `struct sock`.
 #[derive(Clone, Copy)]
 pub struct Sock<const PROBE: bool>(pub *mut c_void);

@@ -24,7 +24,7 @@ use aya_log_ebpf::{debug, trace};
 use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
 
 use crate::{
-    kernel::{IPPROTO_TCP, Sock, Task},
+    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task},
     processes, records,
 };
 
@@ -35,7 +35,6 @@ const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
-const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 
 /// A process makes a socket: it owns it.
@@ -48,7 +47,6 @@ pub fn sock_create(ctx: SockContext) -> i32 {
         // SAFETY: a map value, checked for null.
         unsafe {
             records::claim(record, &key, leader);
-            records::stamp(record);
         }
         processes::current(&key, leader);
         trace!(&ctx, "process {} made a socket", key.tgid);
@@ -78,33 +76,34 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
-        (_, TCP_CLOSE) => {
-            // SAFETY: a tracepoint's socket argument; the record is checked for null.
-            unsafe {
-                if let Some(record) = records::find(sk.0) {
-                    records::keep_addresses(record, sk);
-                }
-            }
-            return 0;
-        }
         (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
         (TCP_SYN_RECV | TCP_LISTEN, TCP_ESTABLISHED) => FLAG_INCOMING,
         (_, TCP_LISTEN) => FLAG_LISTENING,
-        _ => return 0,
+        _ => 0,
     };
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
-        if let Some(record) = records::find_or_make(sk.0) {
-            records::stamp(record);
-            let mut flags = (*record).flags & !DIRECTIONS | direction;
-            if new == TCP_ESTABLISHED
-                && let Some(tcp) = sk.tcp()
-            {
-                (*record).copied_seq = tcp.copied_seq();
-                flags |= FLAG_MARKED;
-            }
-            (*record).flags = flags;
+        let record = if direction == 0 {
+            records::find(sk.0)
+        } else {
+            records::find_or_make(sk.0)
+        };
+        let Some(record) = record else { return 0 };
+        (*record).states = (*record).states.wrapping_add(1);
+        if new == TCP_CLOSE.into() {
+            records::keep_addresses(record, sk);
         }
+        if direction == 0 {
+            return 0;
+        }
+        let mut flags = (*record).flags & !DIRECTIONS | direction;
+        if new == TCP_ESTABLISHED
+            && let Some(tcp) = sk.tcp()
+        {
+            (*record).copied_seq = tcp.copied_seq();
+            flags |= FLAG_MARKED;
+        }
+        (*record).flags = flags;
     }
     0
 }

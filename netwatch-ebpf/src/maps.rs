@@ -78,20 +78,29 @@ pub fn count(counter: u32, amount: u64) {
     }
 }
 
+/// One of `COUNTERS`.
+#[inline(always)]
+fn counter(index: u32) -> u64 {
+    COUNTERS
+        .get(index)
+        // SAFETY: a value of an array map, checked for null.
+        .map_or(0, |value| unsafe { ptr::read_volatile(value) })
+}
+
 /// The thread that tests the hooks; 0 while none does.
 #[inline(always)]
 pub fn tester() -> u64 {
-    COUNTERS
-        .get(counters::TESTER)
-        // SAFETY: a value of an array map, checked for null.
-        .map_or(0, |value| unsafe { ptr::read_volatile(value) })
+    counter(counters::TESTER)
 }
 
 /// `true` once the sockets older than the collector are listed.
 #[inline(always)]
 pub fn seeded() -> bool {
-    COUNTERS
-        .get(counters::SEEDED)
-        // SAFETY: a value of an array map, checked for null.
-        .is_some_and(|value| unsafe { ptr::read_volatile(value) } != 0)
+    counter(counters::SEEDED) != 0
+}
+
+/// `true` while a listing is to have a row for every socket.
+#[inline(always)]
+pub fn list_whole() -> bool {
+    counter(counters::LIST_WHOLE) != 0
 }

@@ -35,6 +35,14 @@ use crate::{
 #[unsafe(no_mangle)]
 static RELEASE_SEEN: u32 = 1;
 
+/// `true` where the programs of the cgroup v2 root run: ends of sockets that are not
+/// TCP are seen, and packets are counted.
+#[inline(always)]
+pub fn cgroup_is_hooked() -> bool {
+    // SAFETY: a static, volatile because the loader changes it.
+    unsafe { core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0 }
+}
+
 const MSG_PEEK: i32 = 0x2;
 const MSG_ERRQUEUE: i32 = 0x2000;
 
@@ -106,13 +114,9 @@ pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
 fn add(sk: Sock<false>, tx: u64, rx: u64) {
     // SAFETY: a tracepoint's socket argument.
     if let Some(record) = unsafe { records::find_or_make(sk.0) } {
-        // SAFETY: a static, volatile because the loader changes it; a map value,
-        // checked for null.
-        unsafe {
-            let end_is_seen = core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0
-                || sk.protocol() == IPPROTO_TCP;
-            credit(record, tx, rx, end_is_seen);
-        }
+        let end_is_seen = cgroup_is_hooked() || sk.protocol() == IPPROTO_TCP;
+        // SAFETY: a map value, checked for null.
+        unsafe { credit(record, tx, rx, end_is_seen) };
     } else {
         count(counters::UNTRACKED_CALLS, 1);
         let leader = Task::current().leader();
@@ -135,7 +139,6 @@ unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool)
         }
         let key = processes::current_key(leader);
         if records::claim(record, &key, leader) {
-            records::stamp(record);
             processes::current(&key, leader);
         }
         if end_is_seen && (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {

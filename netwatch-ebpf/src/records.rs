@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+    helpers::{bpf_get_socket_cookie, bpf_sk_storage_get},
 };
 use netwatch_common::{
     counters,
@@ -76,18 +76,27 @@ pub unsafe fn claim(record: *mut SocketRecord, key: &ProcessKey, leader: Task) -
     true
 }
 
-/// Notes when the socket was first seen, once.
+/// The sum of all that is counted in a record. No counter goes back, so it is the same
+/// only while none has changed.
 ///
 /// # Safety
 ///
 /// As for [`claim`].
 #[inline(always)]
-pub unsafe fn stamp(record: *mut SocketRecord) {
+pub unsafe fn sum(record: *const SocketRecord) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*record).seen_ns == 0 {
-            (*record).seen_ns = bpf_ktime_get_boot_ns();
-        }
+        let record = &*record;
+        let [a, b] = &record.wire;
+        record.tx_bytes
+            + record.rx_bytes
+            + record.shared_tx_bytes
+            + record.shared_rx_bytes
+            + a.rx_packets
+            + a.tx_packets
+            + b.rx_packets
+            + b.tx_packets
+            + u64::from(record.states)
     }
 }
 

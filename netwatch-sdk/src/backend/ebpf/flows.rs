@@ -101,7 +101,7 @@ impl Flows {
                     let process = shown
                         .entry(key.tgid)
                         .or_insert_with(|| self.has_proc.then(|| show(key.tgid)).flatten());
-                    *new.insert(with_start(key, row.record.seen_ns, process.as_ref()))
+                    *new.insert(with_start(key, flow.seen_ns, process.as_ref()))
                 }
             };
             (row.record.rx_bytes, row.record.tx_bytes) = payload(&flow);

@@ -1,6 +1,12 @@
 //! One listing of the sockets after the other.
 //!
-//! The kernel lists two thousand sockets at a time (`OPEN`) and finds its place again
+//! A listing has a row for every socket that changed, and of the others their number:
+//! their rows from before hold. Each of those tells of its end, so where ends are lost
+//! (`CLOSED` was full) or the number is too small, a whole listing follows: a row for
+//! every socket. So it does every [`WHOLE_EVERY`] readings, for what changes unseen:
+//! the user id, by `fchown`.
+//!
+//! The kernel writes two thousand rows at a time (`OPEN`) and finds its place again
 //! by counting, so a pass can miss a socket, or show one twice, while others come and go.
 
 use std::hash::{Hash, Hasher};
@@ -11,6 +17,9 @@ use crate::backend::id_hash::{IdMap, IdSet};
 
 /// A socket does not escape this many listings in a row: it has gone.
 const ABSENCES: u8 = 3;
+
+/// About a minute, at a reading a second.
+const WHOLE_EVERY: u32 = 64;
 
 /// What tells one socket from another. The cookie does, but for multipath TCP: what is
 /// accepted has its listener's.
@@ -47,7 +56,13 @@ pub(super) struct Listing {
     /// Beside each row: how many listings in a row have missed it.
     absences: Vec<u8>,
     places: IdMap<Identity, usize>,
-    ended_untold: u64,
+    /// How many ends had been lost when the listing before this, and when this began.
+    untold: [u64; 2],
+    /// Listings since the last whole one.
+    partial: u32,
+    /// This one is to have a row for every socket.
+    is_whole: bool,
+    in_doubt: bool,
 }
 
 impl Listing {
@@ -56,11 +71,36 @@ impl Listing {
         &self.rows
     }
 
-    /// Begins a listing, of one pass or several.
-    pub(super) fn begin(&mut self) {
+    /// Begins a listing, of one pass or several. `untold` ends have been lost so far.
+    pub(super) fn begin(&mut self, untold: u64) {
+        self.untold = [self.untold[1], untold];
+        self.is_whole = self.in_doubt || self.partial >= WHOLE_EVERY;
         for absences in &mut self.absences {
             *absences = absences.saturating_add(1);
         }
+    }
+
+    /// `true` when the pass must have a row for every socket.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// `true` when ends have been lost since the listing before began.
+    const fn ends_were_lost(&self, untold: u64) -> bool {
+        untold != self.untold[0]
+    }
+
+    /// Begins again, with a whole listing, if this one is not and ends have been lost
+    /// meanwhile: what it did not list may have ended.
+    pub(super) fn must_begin_again(&mut self, untold: u64) -> bool {
+        if self.is_whole || !self.ends_were_lost(untold) {
+            return false;
+        }
+        self.is_whole = true;
+        for absences in &mut self.absences {
+            *absences = (*absences).max(1);
+        }
+        true
     }
 
     /// Takes a row of a pass; the last of a socket counts.
@@ -76,15 +116,39 @@ impl Listing {
         }
     }
 
-    /// Ends a listing. Keeps, as they were, the sockets that it missed: those neither
-    /// listed nor ended. When rows of ended sockets were lost (`ended_untold` has
-    /// grown) none is kept: it may have ended.
-    pub(super) fn complete(&mut self, ended: &IdSet<Identity>, ended_untold: u64) {
-        let is_sure = ended_untold == self.ended_untold;
-        self.ended_untold = ended_untold;
+    /// Ends a listing. Keeps, as they were, the sockets that are `quiet`, as many as its
+    /// last pass says, and those that it missed: neither listed nor ended. When ends were
+    /// lost (there are more `untold`) none of the latter is kept: it may have ended.
+    pub(super) fn complete(&mut self, ended: &IdSet<Identity>, untold: u64, quiet: u64) {
+        if self.is_whole {
+            (self.partial, self.in_doubt) = (0, false);
+        } else {
+            self.partial += 1;
+            self.keep_quiet(ended, quiet);
+        }
+        let is_sure = !self.ends_were_lost(untold);
         self.remove_if(|row, absences| {
             absences > 0 && (!is_sure || absences >= ABSENCES || ended.contains(&Identity::of(row)))
         });
+    }
+
+    /// The rows of sockets that have settled and were not listed hold, unless there are
+    /// more of them than quiet sockets: then it is not known which, till the next listing.
+    fn keep_quiet(&mut self, ended: &IdSet<Identity>, quiet: u64) {
+        let none_ended = ended.is_empty();
+        let mut waiting = Vec::with_capacity(self.rows.len());
+        for (row, absences) in self.rows.iter().zip(&mut self.absences) {
+            if *absences > 0
+                && row.record.is_settled()
+                && (none_ended || !ended.contains(&Identity::of(row)))
+            {
+                waiting.push(absences);
+            }
+        }
+        self.in_doubt = quiet < waiting.len() as u64;
+        for absences in waiting {
+            *absences = if self.in_doubt { *absences - 1 } else { 0 };
+        }
     }
 
     /// Removes sockets that have ended.
@@ -114,6 +178,7 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use netwatch_common::socket::SocketRecord;
     use zerocopy::FromZeros as _;
 
     use super::*;
@@ -125,13 +190,13 @@ mod tests {
     }
 
     fn listed(listing: &mut Listing, open: &[u64], ended: &[u64], untold: u64) -> Vec<u64> {
-        listing.begin();
+        listing.begin(listing.untold[1]);
         for &cookie in open {
             listing.take(&row(cookie));
         }
         let ended = ended.iter().map(|&cookie| Identity::of(&row(cookie)));
         let ended = ended.collect();
-        listing.complete(&ended, untold);
+        listing.complete(&ended, untold, 0);
         listing.forget(&ended);
         let rows = listing.rows().iter();
         let mut cookies: Vec<u64> = rows.map(|row| row.header.cookie).collect();
@@ -170,10 +235,10 @@ mod tests {
         assert_eq!(listed(&mut listing, &[2, 3, 4], &[1, 3], 0), [2, 4]);
         let mut changed = row(4);
         changed.record.tx_bytes = 5;
-        listing.begin();
+        listing.begin(0);
         listing.take(&changed);
         listing.take(&row(2));
-        listing.complete(&IdSet::default(), 0);
+        listing.complete(&IdSet::default(), 0, 0);
         let mut figures: Vec<(u64, u64)> = listing
             .rows()
             .iter()
@@ -181,6 +246,102 @@ mod tests {
             .collect();
         figures.sort_unstable();
         assert_eq!(figures, [(2, 0), (4, 5)]);
+    }
+
+    fn settled(cookie: u64) -> SocketRow {
+        let mut row = row(cookie);
+        row.record.listed = SocketRecord::settled(1);
+        row
+    }
+
+    /// Two settled sockets, listed once.
+    fn two_settled() -> Listing {
+        let mut listing = Listing::default();
+        listing.begin(0);
+        listing.take(&settled(1));
+        listing.take(&settled(2));
+        listing.complete(&IdSet::default(), 0, 0);
+        listing
+    }
+
+    /// A listing without rows.
+    fn nothing_listed(listing: &mut Listing, ended: &[u64], quiet: u64) -> usize {
+        listing.begin(0);
+        let ended = ended.iter().map(|&cookie| Identity::of(&row(cookie)));
+        let ended = ended.collect();
+        listing.complete(&ended, 0, quiet);
+        listing.forget(&ended);
+        listing.rows().len()
+    }
+
+    #[test]
+    fn quiet_sockets_stay_for_as_long_as_they_are_passed() {
+        let mut listing = two_settled();
+        for _ in 0..10 {
+            assert_eq!(nothing_listed(&mut listing, &[], 2), 2);
+            assert!(!listing.in_doubt);
+        }
+        assert_eq!(nothing_listed(&mut listing, &[1], 1), 1);
+        assert!(!listing.in_doubt);
+    }
+
+    #[test]
+    fn a_quiet_socket_that_is_not_passed_is_missing_from_whole_listings_and_goes() {
+        let mut listing = two_settled();
+        let mut lengths = Vec::new();
+        for _ in 0..6 {
+            listing.begin(0);
+            if listing.is_whole() {
+                listing.take(&settled(1));
+            }
+            listing.complete(&IdSet::default(), 0, 1);
+            lengths.push((listing.is_whole(), listing.rows().len()));
+        }
+        let expected = [
+            (false, 2),
+            (true, 2),
+            (false, 2),
+            (true, 2),
+            (false, 2),
+            (true, 1),
+        ];
+        assert_eq!(lengths, expected);
+    }
+
+    #[test]
+    fn when_ends_are_lost_what_is_quiet_is_listed_again() {
+        let mut listing = two_settled();
+        listing.begin(0);
+        assert!(listing.must_begin_again(1));
+        assert!(listing.is_whole() && !listing.must_begin_again(1));
+        listing.take(&settled(2));
+        listing.complete(&IdSet::default(), 1, 0);
+        let cookies: Vec<u64> = listing.rows().iter().map(|row| row.header.cookie).collect();
+        assert_eq!(cookies, [2]);
+    }
+
+    #[test]
+    fn an_end_that_is_lost_while_listing_is_known_to_the_next_listing() {
+        let mut listing = Listing::default();
+        listing.begin(0);
+        listing.take(&row(1));
+        // It ended after it was listed, and before `untold` was looked up.
+        listing.complete(&IdSet::default(), 1, 0);
+        listing.begin(1);
+        listing.complete(&IdSet::default(), 1, 0);
+        assert!(listing.rows().is_empty());
+    }
+
+    #[test]
+    fn now_and_then_a_listing_is_whole() {
+        let mut listing = two_settled();
+        let wholes = (0..=WHOLE_EVERY).filter(|_| {
+            listing.begin(0);
+            let is_whole = listing.is_whole();
+            listing.complete(&IdSet::default(), 0, 2);
+            is_whole
+        });
+        assert_eq!(wholes.count(), 1);
     }
 
     #[test]

@@ -115,8 +115,21 @@ impl Ebpf {
         })
     }
 
-    /// One pass over all sockets.
-    fn list(&mut self) -> Result<()> {
+    /// One pass over all sockets; returns how many had no row because nothing changed.
+    fn list(&mut self) -> Result<u64> {
+        if self.listing.is_whole() {
+            self.set_list_whole(true)?;
+        }
+        let before = self.counter(counters::QUIET)?;
+        let listed = self.list_into();
+        if self.listing.is_whole() {
+            self.set_list_whole(false)?;
+        }
+        listed?;
+        Ok(self.counter(counters::QUIET)?.saturating_sub(before))
+    }
+
+    fn list_into(&mut self) -> Result<()> {
         let mut open = ring(&self.loaded, "OPEN")?;
         // What a pass that failed has left.
         while open.next().is_some() {}
@@ -148,15 +161,26 @@ impl Ebpf {
         Ok((rows, unreadable))
     }
 
+    fn counter(&self, index: u32) -> Result<u64> {
+        load::generic_map(&self.loaded.ebpf, "COUNTERS").and_then(|map| {
+            Array::<_, u64>::try_from(map)
+                .and_then(|map| map.get(&index, 0))
+                .map_err(|error| {
+                    Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error)
+                })
+        })
+    }
+
     fn counters(&self) -> Result<[u64; counters::LEN as usize]> {
-        let failed = |error| Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error);
-        let map = Array::<_, u64>::try_from(load::generic_map(&self.loaded.ebpf, "COUNTERS")?)
-            .map_err(failed)?;
         let mut values = [0; counters::LEN as usize];
         for (index, value) in (0..).zip(&mut values) {
-            *value = map.get(&index, 0).map_err(failed)?;
+            *value = self.counter(index)?;
         }
         Ok(values)
+    }
+
+    fn set_list_whole(&mut self, whole: bool) -> Result<()> {
+        load::set_counter(&mut self.loaded.ebpf, counters::LIST_WHOLE, whole.into())
     }
 
     fn remove(&mut self, keys: &[ProcessKey]) -> Result<()> {
@@ -191,29 +215,29 @@ impl Ebpf {
     }
 
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
-    /// there are new ones.
-    fn list_with_owners(&mut self) -> Result<()> {
+    /// there are new ones. Returns how many sockets had no row.
+    fn list_with_owners(&mut self) -> Result<u64> {
         let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
                 .collect()
         };
-        self.listing.begin();
-        self.list()?;
+        self.listing.begin(self.counter(counters::CLOSED_ROWS)?);
+        let mut quiet = self.list()?;
         if self.records == 0 {
             // There is no listing before the first to make up for what it missed.
-            self.list()?;
+            quiet = self.list()?;
         }
         let now = ownerless(self.listing.rows());
         if now.is_subset(&self.ownerless) {
             self.ownerless = now;
-            return Ok(());
+            return Ok(quiet);
         }
         self.loaded.find_owners()?;
-        self.list()?;
+        let quiet = self.list()?;
         self.ownerless = ownerless(self.listing.rows());
-        Ok(())
+        Ok(quiet)
     }
 }
 
@@ -247,14 +271,18 @@ impl Measure for Ebpf {
             records.retain(|(key, _)| *key != ProcessKey::TEST);
             records
         };
-        self.list_with_owners()?;
+        let mut quiet = self.list_with_owners()?;
         let (closed, unreadable) = self.closed_sockets()?;
         self.unreadable += unreadable;
         self.records = records.len();
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
+        let untold = count(counters::CLOSED_ROWS);
+        if self.listing.must_begin_again(untold) {
+            quiet = self.list()?;
+        }
         let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
-        self.listing.complete(&ended, count(counters::CLOSED_ROWS));
+        self.listing.complete(&ended, untold, quiet);
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);

@@ -4,6 +4,7 @@ pub(crate) mod child;
 mod ended;
 mod full;
 mod self_test;
+mod settled;
 mod several;
 mod withheld;
 
@@ -16,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         withheld::trials(),
         full::trials(),
         self_test::trials(),
+        settled::trials(),
     ]
     .into_iter()
     .flatten()
