@@ -22,9 +22,9 @@ use aya_ebpf::{
         BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock,
     },
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_get_socket_uid,
-        bpf_ktime_get_boot_ns, bpf_sk_cgroup_id, bpf_sk_fullsock, bpf_sk_storage_get,
-        bpf_sock_ops_cb_flags_set, bpf_tcp_sock,
+        bpf_get_current_pid_tgid, bpf_get_socket_cookie, bpf_get_socket_uid, bpf_ktime_get_boot_ns,
+        bpf_sk_cgroup_id, bpf_sk_fullsock, bpf_sk_storage_get, bpf_sock_ops_cb_flags_set,
+        bpf_tcp_sock, generated::bpf_get_current_comm,
     },
     macros::{cgroup_skb, cgroup_sock, sock_ops},
     programs::{SkBuffContext, SockContext, SockOpsContext},
@@ -48,6 +48,11 @@ use crate::{
 const ALLOW: i32 = 1;
 const TCP_LISTEN: u32 = 10;
 const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
+
+/// 1 where these programs may ask for a name, which takes `CAP_PERFMON`. Patched before
+/// they are loaded.
+#[unsafe(no_mangle)]
+static NAMES: u32 = 0;
 
 /// A new flow. A constant of the object: it is too large for the stack of a program.
 static NEW: Flow = {
@@ -139,7 +144,8 @@ fn packet<const EGRESS: bool>(ctx: &SkBuffContext) {
             count(counters::UNTRACKED_PACKETS, 1);
             return;
         };
-        if is_new {
+        // `sock_ops` has neither.
+        if (*flow).row.header.cgroup_id == 0 {
             (*flow).row.header.uid = bpf_get_socket_uid(skb);
             (*flow).row.header.cgroup_id = bpf_sk_cgroup_id(sk.cast());
         }
@@ -170,11 +176,32 @@ unsafe fn find_or_make(cookie: u64, sk: *mut c_void) -> Option<(*mut Flow, bool)
         (*flow).seen_ns = bpf_ktime_get_boot_ns();
         let owner = owner_of(sk, 0);
         if !owner.is_null() {
-            (*flow).row.record.comm = (*owner).comm;
-            (*flow).row.record.owner = (*owner).key;
+            copy(
+                (&raw const (*owner).key).cast(),
+                (&raw mut (*flow).row.record.owner).cast(),
+            );
+            copy(
+                (&raw const (*owner).comm).cast(),
+                (&raw mut (*flow).row.record.comm).cast(),
+            );
         }
     }
     Some((flow, true))
+}
+
+/// Copies 16 bytes. The compiler's own copy subtracts pointers, which takes
+/// `CAP_PERFMON`.
+///
+/// # Safety
+///
+/// Both are in map values, checked for null.
+#[inline(always)]
+unsafe fn copy(from: *const u64, to: *mut u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        to.write_volatile(from.read_volatile());
+        to.add(1).write_volatile(from.add(1).read_volatile());
+    }
 }
 
 /// # Safety
@@ -257,19 +284,19 @@ pub fn flow_create(ctx: SockContext) -> i32 {
         return ALLOW;
     }
     let thread = bpf_get_current_pid_tgid();
-    let key = if thread == tester() {
-        ProcessKey::TEST
+    let (start_ns, tgid) = if thread == tester() {
+        (ProcessKey::TEST.start_ns, ProcessKey::TEST.tgid)
     } else {
-        ProcessKey {
-            start_ns: ProcessKey::START_UNKNOWN,
-            tgid: (thread >> 32) as u32,
-            reserved: 0,
-        }
+        (ProcessKey::START_UNKNOWN, (thread >> 32) as u32)
     };
     // SAFETY: socket storage, checked for null.
     unsafe {
-        (*owner).key = key;
-        (*owner).comm = bpf_get_current_comm().unwrap_or_default();
+        (*owner).key.start_ns = start_ns;
+        (*owner).key.tgid = tgid;
+        if ptr::read_volatile(&raw const NAMES) != 0 {
+            // Into the map itself; there always is a task.
+            bpf_get_current_comm((&raw mut (*owner).comm).cast(), 16);
+        }
     }
     ALLOW
 }
@@ -337,10 +364,7 @@ unsafe fn state(ctx: &SockOpsContext) {
         };
         let flags = (*flow).row.record.flags & !(DIRECTIONS | FLAG_ENDED);
         (*flow).row.record.flags = flags | direction;
-        if is_new {
-            (*flow).row.header.cgroup_id = bpf_sk_cgroup_id(sk.cast());
-        }
-        describe(flow, sk, false);
+        describe(flow, sk, is_new);
         if direction == FLAG_LISTENING {
             (*flow).row.header.state = TCP_LISTEN as u8;
         }

@@ -79,6 +79,9 @@ pub(crate) fn exact() -> Result<Builder> {
     let (_, hook) = hooks
         .find(|(known, _)| *known == name)
         .with_context(|| format!("NETWATCH_HOOK: no hook is called {}", name.display()))?;
+    if *hook == Hook::Cgroup {
+        return Err(unavailable("the hook cgroup", "it sees no calls"));
+    }
     Ok(builder.hook(*hook))
 }
 

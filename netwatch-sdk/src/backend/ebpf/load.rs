@@ -4,18 +4,19 @@ use std::{fs::File, os::fd::AsFd as _, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter},
+    maps::MapData,
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, SockOps},
 };
 use netwatch_common::{counters, offsets::Offsets};
 use zerocopy::IntoBytes as _;
 
 use super::{
     cgroup,
+    maps::set_counter,
     object::OBJECT,
     offsets,
     programs::{self, CGROUP, LIFECYCLE, Place, Program, Rung},
-    refusal::{no_hook, refusal},
+    refusal::refusal,
     self_test::{self, Outcome},
     syscall::IteratorLink,
 };
@@ -28,6 +29,8 @@ pub(crate) struct MapSizes {
     pub(crate) processes: u32,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
+    /// Sockets that are open, or ended since the last reading, for the rung `cgroup`.
+    pub(crate) flows: u32,
 }
 
 impl Default for MapSizes {
@@ -35,6 +38,7 @@ impl Default for MapSizes {
         Self {
             processes: 16_384,
             closed_bytes: 4 << 20,
+            flows: 65_536,
         }
     }
 }
@@ -60,30 +64,38 @@ struct Kernel {
     btf: aya::Btf,
 }
 
-/// Climbs the ladder: loads and attaches everything, with the first of the hooks that
-/// also counts.
-pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
-    let kernel = Kernel {
-        offsets: offsets::read()?,
-        btf: aya::Btf::from_sys_fs()
-            .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
-    };
+/// Loads and attaches everything, with the first of the hooks that also counts; or says
+/// of each why it does not.
+pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded, Vec<(Hook, Error)>> {
     let mut refused = Vec::new();
+    let mut kernel = None;
     for rung in programs::rungs(hooks) {
-        match kernel.stand_on(rung, sizes) {
+        let loaded = match kernel.get_or_insert_with(Kernel::read) {
+            Ok(kernel) => kernel.stand_on(rung, sizes),
+            Err(error) => Err(Error::new(error.kind(), chain(error))),
+        };
+        match loaded {
             Ok(loaded) => return Ok(Loaded { refused, ..loaded }),
             Err(error) => refused.push((rung.hook, error)),
         }
     }
-    Err(no_hook(refused))
+    Err(refused)
 }
 
 impl Kernel {
+    fn read() -> Result<Self> {
+        Ok(Self {
+            offsets: offsets::read()?,
+            btf: aya::Btf::from_sys_fs()
+                .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
+        })
+    }
+
     /// Loads and attaches everything with this rung, and tests it.
     fn stand_on(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
         let (mut ebpf, cgroup) = self.with_cgroup(sizes)?;
-        attach_all(&mut ebpf, rung.programs, &self.btf, None)?;
-        attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
+        attach_all(&mut ebpf, rung.programs, Some(&self.btf), None)?;
+        attach_all(&mut ebpf, LIFECYCLE, Some(&self.btf), None)?;
         let sockets = iterate(
             &mut ebpf,
             "list_sockets",
@@ -118,7 +130,7 @@ impl Kernel {
         let why = match root {
             Ok((path, file)) => {
                 let mut ebpf = self.open(sizes, true)?;
-                match attach_all(&mut ebpf, CGROUP, &self.btf, Some(&file)) {
+                match attach_all(&mut ebpf, CGROUP, None, Some(&file)) {
                     Ok(()) => return Ok((ebpf, Ok(path))),
                     Err(error) => chain(&error),
                 }
@@ -140,6 +152,7 @@ impl Kernel {
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
             .map_max_entries("CLOSED", sizes.closed_bytes)
+            .map_max_entries("FLOWS", 1)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))
     }
@@ -152,18 +165,8 @@ impl Loaded {
     ///
     /// When it does not, with the probable cause.
     pub(super) fn test(&mut self) -> Result<()> {
-        self.tested = self_test::run(&mut self.ebpf)?;
+        self.tested = self_test::run(&mut self.ebpf, self_test::booked)?;
         Ok(())
-    }
-
-    /// Its programs for payload, and whether they were tested.
-    pub(super) fn describe(&self) -> String {
-        let names: Vec<&str> = self.rung.programs.iter().map(|one| one.name).collect();
-        let names = names.join(", ");
-        match &self.tested {
-            Outcome::Passed => names,
-            Outcome::NotPossible(why) => format!("{names}; not tested: {why}"),
-        }
     }
 
     /// Gives an owner to every socket that has none and that a process holds.
@@ -172,16 +175,6 @@ impl Loaded {
             .run(|| {})
             .map_err(|error| Error::io("the iterator over open files", error))
     }
-}
-
-/// Writes one of `COUNTERS`.
-pub(super) fn set_counter(ebpf: &mut Ebpf, index: u32, value: u64) -> Result<()> {
-    let failed = |error| refusal("COUNTERS cannot be written", &error);
-    let map = ebpf
-        .map_mut("COUNTERS")
-        .ok_or_else(|| missing("COUNTERS"))?;
-    let mut map = Array::<_, u64>::try_from(map).map_err(failed)?;
-    map.set(index, value, 0).map_err(failed)
 }
 
 fn iterate(
@@ -202,10 +195,12 @@ fn iterate(
         .map_err(|error| refusal(&what, &error))
 }
 
-fn attach_all(
+/// Loads and attaches programs, or names the one that fails. Those of a cgroup need it,
+/// others the kernel's BTF.
+pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     programs: &[Program],
-    btf: &aya::Btf,
+    btf: Option<&aya::Btf>,
     cgroup: Option<&File>,
 ) -> Result<()> {
     for program in programs {
@@ -219,14 +214,14 @@ fn attach_all(
 fn attach(
     ebpf: &mut Ebpf,
     program: &Program,
-    btf: &aya::Btf,
+    btf: Option<&aya::Btf>,
     cgroup: Option<&File>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let no_cgroup = "no cgroup v2";
     match program.place {
         Place::TpBtf(tracepoint) => {
             let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
-            found.load(tracepoint, btf)?;
+            found.load(tracepoint, btf.ok_or("no BTF")?)?;
             found.attach()?;
         }
         Place::CgroupSkb(kind) => {
@@ -236,6 +231,11 @@ fn attach(
         }
         Place::CgroupSock => {
             let found = find_mut::<CgroupSock>(ebpf, program.name)?;
+            found.load()?;
+            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
+        }
+        Place::SockOps => {
+            let found = find_mut::<SockOps>(ebpf, program.name)?;
             found.load()?;
             found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
         }

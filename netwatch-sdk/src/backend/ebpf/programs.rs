@@ -1,7 +1,8 @@
 //! The kernel programs and what each is for, as tables.
 //!
 //! A rung is one way of counting payload bytes. The ladder is climbed from the top:
-//! the first rung whose every program loads and attaches is used.
+//! the first rung whose every program loads and attaches is used. The last, `cgroup`, is
+//! a table of its own: it shares no program with the others.
 
 use aya::programs::CgroupSkbAttachType;
 
@@ -16,6 +17,8 @@ pub(super) enum Place {
     CgroupSkb(CgroupSkbAttachType),
     /// Sockets of a cgroup; the object says at which moment.
     CgroupSock,
+    /// TCP connections of a cgroup.
+    SockOps,
 }
 
 /// A program of the object.
@@ -66,6 +69,30 @@ pub(super) const LIFECYCLE: &[Program] = &[
     tracepoint("sched_process_exit"),
 ];
 
+/// All that the rung `cgroup` has, in place of any of the others.
+pub(super) const FLOWS: &[Program] = &[
+    Program {
+        name: "flow_create",
+        place: Place::CgroupSock,
+    },
+    Program {
+        name: "flow_release",
+        place: Place::CgroupSock,
+    },
+    Program {
+        name: "flow_state",
+        place: Place::SockOps,
+    },
+    Program {
+        name: "flow_ingress",
+        place: Place::CgroupSkb(CgroupSkbAttachType::Ingress),
+    },
+    Program {
+        name: "flow_egress",
+        place: Place::CgroupSkb(CgroupSkbAttachType::Egress),
+    },
+];
+
 /// What the cgroup v2 root adds: packets, and the ends of other sockets.
 pub(super) const CGROUP: &[Program] = &[
     Program {
@@ -92,7 +119,8 @@ mod tests {
 
     #[test]
     fn every_hook_is_a_rung_in_the_same_order() {
-        let rungs: Vec<Hook> = RUNGS.iter().map(|rung| rung.hook).collect();
+        let rungs = RUNGS.iter().map(|rung| rung.hook);
+        let rungs: Vec<Hook> = rungs.chain([Hook::Cgroup]).collect();
         let hooks: Vec<Hook> = Hook::ALL.iter().map(|(_, hook)| *hook).collect();
         assert_eq!(rungs, hooks);
     }

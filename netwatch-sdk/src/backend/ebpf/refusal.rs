@@ -42,7 +42,12 @@ pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> 
 }
 
 /// None of the hooks that were tried works. What several have in common is said once.
-pub(super) fn no_hook(refused: Vec<(Hook, Error)>) -> Error {
+pub(super) fn no_hook(mut refused: Vec<(Hook, Error)>) -> Error {
+    if refused.len() == 1
+        && let Some((_, only)) = refused.pop()
+    {
+        return only;
+    }
     let mut reasons: Vec<(String, String)> = Vec::new();
     let mut kind = ErrorKind::Unsupported;
     for (hook, error) in refused {
@@ -86,7 +91,11 @@ fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<Strin
     };
     let log = verifier_log.to_string();
     let mut lines = log.lines().rev().filter(|line| {
-        !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification")
+        let is_summary = |start| line.starts_with(start);
+        !line.is_empty()
+            && !["processed ", "verification", "stack depth "]
+                .iter()
+                .any(is_summary)
     });
     lines.next().map(str::to_owned)
 }

@@ -1,5 +1,4 @@
-//! Reads `FLOWS`, where only programs of a cgroup run, as the rows that the other
-//! rungs give.
+//! Reads `FLOWS` as the rows that the other rungs give.
 //!
 //! Those programs see neither calls nor the ends of processes: payload is what TCP
 //! counted, and `/proc` says when an owner started, what it is called now, and whether
@@ -22,7 +21,7 @@ use netwatch_common::{
 };
 use procfs::process::Process;
 
-use super::{accounts, load, syscall};
+use super::super::{accounts, load, syscall};
 use crate::{
     Error, ErrorKind, Result,
     backend::id_hash::{IdMap, IdSet},
@@ -46,7 +45,7 @@ pub(super) struct Found {
 
 /// What is kept between readings.
 #[derive(Debug)]
-pub(super) struct Flows {
+pub(super) struct Table {
     /// The owner of each open socket, as it was when the socket was first read.
     owners: IdMap<u64, ProcessKey>,
     /// Every process with a total.
@@ -65,7 +64,7 @@ struct Shown {
     comm: [u8; 16],
 }
 
-impl Flows {
+impl Table {
     pub(super) fn new(has_proc: bool) -> Self {
         Self {
             owners: IdMap::default(),
@@ -120,7 +119,11 @@ impl Flows {
         self.owners.retain(|cookie, _| present.contains(cookie));
         self.lingering.retain(|cookie, _| present.contains(cookie));
         self.update(&mut shown, &found.open);
-        found.records = self.processes.iter().map(|(key, one)| (*key, *one)).collect();
+        found.records = self
+            .processes
+            .iter()
+            .map(|(key, one)| (*key, *one))
+            .collect();
         found.records.push((ProcessKey::NONE, self.unowned));
         Ok(found)
     }
@@ -137,6 +140,8 @@ impl Flows {
             let record = self.processes.entry(row.record.owner).or_default();
             if record.comm == [0; 16] {
                 record.comm = row.record.comm;
+            }
+            if record.cgroup_id == 0 {
                 record.cgroup_id = row.header.cgroup_id;
             }
         }
@@ -267,8 +272,7 @@ fn add(total: &mut ProcessRecord, row: &SocketRow) {
 /// most what calls moved, since a SYN and a FIN count as one.
 fn payload(flow: &Flow) -> (u64, u64) {
     let (header, record) = (&flow.row.header, &flow.row.record);
-    if Protocol::from_number(header.protocol) != Protocol::Tcp
-        || record.flags & FLAG_LISTENING != 0
+    if Protocol::from_number(header.protocol) != Protocol::Tcp || record.flags & FLAG_LISTENING != 0
     {
         return (0, 0);
     }
@@ -324,7 +328,10 @@ mod tests {
 
     #[test]
     fn a_syn_and_a_fin_are_no_payload() {
-        assert_eq!(payload(&flow(FLAG_OUTGOING, ESTABLISHED, 0, 10, 21)), (10, 20));
+        assert_eq!(
+            payload(&flow(FLAG_OUTGOING, ESTABLISHED, 0, 10, 21)),
+            (10, 20)
+        );
         assert_eq!(payload(&flow(0, CLOSE_WAIT, 0, 11, 20)), (10, 20));
         let ended = FLAG_ENDED | FLAG_OUTGOING;
         assert_eq!(payload(&flow(ended, CLOSE, LAST_ACK, 11, 22)), (10, 20));
