@@ -21,5 +21,9 @@ pub const TESTER: u32 = 7;
 pub const QUIET: u32 = 8;
 /// 1 while a listing is to have a row for every socket.
 pub const LIST_WHOLE: u32 = 9;
+/// 1 while someone listens to what happens to connections.
+pub const EVENTS_WANTED: u32 = 10;
+/// Events of connections that did not fit into `EVENTS`.
+pub const EVENTS_LOST: u32 = 11;
 /// How many there are.
-pub const LEN: u32 = 10;
+pub const LEN: u32 = 12;

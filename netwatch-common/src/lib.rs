@@ -5,13 +5,15 @@
 //! | [`socket`] | `SOCKETS`: the counters kept in every socket; and a socket's row as it is read |
 //! | [`process`] | `PROCESSES`: what a process moved beyond its open sockets |
 //! | [`flow`] | `FLOWS`, `OWNERS`: sockets where only programs of a cgroup run |
-//! | [`counters`] | `COUNTERS`: what was lost |
+//! | [`event`] | `EVENTS`: what happened to connections; `LISTENERS`: who listens |
+//! | [`counters`] | `COUNTERS`: what was lost, and what is asked for |
 //! | [`offsets`] | `OFFSETS`: where this kernel keeps the fields that the programs read |
 //!
 //! Integers and byte arrays only, no padding: `zerocopy` refuses anything else.
 #![no_std]
 
 pub mod counters;
+pub mod event;
 pub mod flow;
 pub mod offsets;
 pub mod process;

@@ -44,6 +44,7 @@ offsets! {
     sock_local_v6: "sock" . "__sk_common.skc_v6_rcv_saddr",
     sock_remote_v6: "sock" . "__sk_common.skc_v6_daddr",
     sock_net: "sock" . "__sk_common.skc_net.net",
+    sock_error: "sock" . "sk_err",
     sock_protocol: "sock" . "sk_protocol",
     sock_uid: "sock" . "sk_uid",
     sock_socket: "sock" . "sk_socket",

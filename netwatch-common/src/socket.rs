@@ -44,6 +44,9 @@ pub struct SocketRecord {
     pub listed: u64,
     /// Packets, by [`LOOPBACK`] and [`NETWORK`].
     pub wire: [Wire; 2],
+    /// Nanoseconds from boot to when the connection was opened; 0 when not seen.
+    /// UDP: to the first datagram while connected.
+    pub opened_ns: u64,
     /// TCP: `copied_seq` up to which received bytes are counted.
     pub copied_seq: u32,
     /// Bits named `FLAG_*` here.
@@ -93,11 +96,18 @@ pub const FLAG_MARKED: u32 = 1;
 pub const FLAG_OUTGOING: u32 = 1 << 1;
 /// This host accepted.
 pub const FLAG_INCOMING: u32 = 1 << 2;
+/// Older than the collector.
+pub const FLAG_OLDER: u32 = 1 << 3;
 /// Its end was seen and its bytes are in `PROCESSES` and `CLOSED`: the record only
 /// waits for the kernel to free the socket.
 pub const FLAG_ENDED: u32 = 1 << 5;
 /// A listener, now or before it closed.
 pub const FLAG_LISTENING: u32 = 1 << 4;
+
+/// TCP: its last attempt to connect failed.
+pub const FLAG_FAILED: u32 = 1 << 6;
+/// UDP: the first datagram while connected was received, not sent.
+pub const FLAG_RECEIVED_FIRST: u32 = 1 << 7;
 
 /// What a socket is, read from the kernel when the row is made.
 #[repr(C)]
@@ -156,6 +166,6 @@ pub struct SocketRow {
 }
 
 const _: () = assert!(size_of::<Wire>() == 32);
-const _: () = assert!(size_of::<SocketRecord>() == 184);
+const _: () = assert!(size_of::<SocketRecord>() == 192);
 const _: () = assert!(size_of::<SocketHeader>() == 96);
-const _: () = assert!(size_of::<SocketRow>() == 280);
+const _: () = assert!(size_of::<SocketRow>() == 288);

@@ -12,7 +12,7 @@
 //! socket, so what a listener accepts is its maker's. Ended sockets stay in `FLOWS`
 //! until the SDK has read them. Writes `FLOWS`, `OWNERS`, `COUNTERS`.
 
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, mem, ptr};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -33,10 +33,7 @@ use netwatch_common::{
     counters,
     flow::{Flow, Owner},
     process::ProcessKey,
-    socket::{
-        FLAG_ENDED, FLAG_INCOMING, FLAG_LISTENING, FLAG_OUTGOING, SocketHeader, SocketRecord,
-        SocketRow, Wire,
-    },
+    socket::{FLAG_ENDED, FLAG_INCOMING, FLAG_LISTENING, FLAG_OUTGOING},
 };
 
 use crate::{
@@ -56,60 +53,12 @@ static NAMES: u32 = 0;
 
 /// A new flow. A constant of the object: it is too large for the stack of a program.
 static NEW: Flow = {
-    const NO_PACKETS: Wire = Wire {
-        rx_bytes: 0,
-        tx_bytes: 0,
-        rx_packets: 0,
-        tx_packets: 0,
-    };
-    Flow {
-        row: SocketRow {
-            header: SocketHeader {
-                cookie: 0,
-                netns_cookie: 0,
-                cgroup_id: 0,
-                local: [0; 2],
-                remote: [0; 2],
-                netns_inode: 0,
-                uid: 0,
-                srtt_8us: 0,
-                mdev_4us: u32::MAX,
-                min_rtt_us: u32::MAX,
-                retransmits: 0,
-                family: 0,
-                protocol: 0,
-                local_port: 0,
-                remote_port_be: 0,
-                state: 0,
-                kernel: 0,
-                attached: 1,
-                folded: 0,
-                reserved: 0,
-            },
-            record: SocketRecord {
-                owner: ProcessKey::NONE,
-                tx_bytes: 0,
-                rx_bytes: 0,
-                shared_tx_bytes: 0,
-                shared_rx_bytes: 0,
-                wire: [NO_PACKETS; 2],
-                listed: 0,
-                copied_seq: 0,
-                flags: 0,
-                comm: [0; 16],
-                last_local: [0; 2],
-                last_remote: [0; 2],
-                last_remote_port_be: 0,
-                reserved: 0,
-                states: 0,
-            },
-        },
-        seen_ns: 0,
-        rx_before: 0,
-        tx_before: 0,
-        last_state: 0,
-        end_is_seen: 0,
-    }
+    // SAFETY: integers and byte arrays, for which zero is a value.
+    let mut new: Flow = unsafe { mem::zeroed() };
+    new.row.header.mdev_4us = u32::MAX;
+    new.row.header.min_rtt_us = u32::MAX;
+    new.row.header.attached = 1;
+    new
 };
 
 /// A packet arrived at a socket.

@@ -19,12 +19,13 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
 use netwatch_common::{
     counters,
-    socket::{FLAG_ENDED, FLAG_MARKED, SocketRecord},
+    socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, SocketRecord},
 };
 
 use crate::{
-    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task, socket_of},
-    maps::{OPEN, count, list_whole},
+    events,
+    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, TCP_LISTEN, Task, socket_of},
+    maps::{OPEN, count, list_whole, seeded},
     payload::cgroup_is_hooked,
     processes, records,
 };
@@ -82,12 +83,18 @@ pub unsafe extern "C" fn own_sockets(ctx: *const TaskFile) -> i32 {
         let key = leader.key();
         if records::claim(record, &key, leader) {
             processes::entry(&key, &leader.comm(), leader.cgroup_id());
+            if !seeded() {
+                (*record).flags |= FLAG_OLDER;
+            }
         }
         if (*record).flags & FLAG_MARKED == 0
             && let Some(tcp) = sk.tcp()
         {
             (*record).copied_seq = tcp.copied_seq();
             (*record).flags |= FLAG_MARKED;
+        }
+        if sk.state() == TCP_LISTEN {
+            events::listening(sk, record);
         }
     }
     0

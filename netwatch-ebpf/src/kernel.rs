@@ -55,8 +55,15 @@ unsafe fn load<T: Copy, const PROBE: bool>(base: *const c_void, offset: u32) -> 
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 pub const IPPROTO_TCP: u16 = 6;
+pub const IPPROTO_UDP: u16 = 17;
+pub const IPPROTO_MPTCP: u16 = 262;
 
+pub const TCP_ESTABLISHED: u8 = 1;
+pub const TCP_SYN_SENT: u8 = 2;
+pub const TCP_SYN_RECV: u8 = 3;
 pub const TCP_CLOSE: u8 = 7;
+pub const TCP_CLOSE_WAIT: u8 = 8;
+pub const TCP_LISTEN: u8 = 10;
 
 /// A `struct sock`.
 #[derive(Clone, Copy)]
@@ -92,6 +99,12 @@ impl<const PROBE: bool> Sock<PROBE> {
     #[inline(always)]
     pub fn uid(self) -> u32 {
         self.field(offset!(sock_uid))
+    }
+
+    /// A number of `errno`; 0 for none.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        self.field(offset!(sock_error))
     }
 
     /// Host order.

@@ -21,21 +21,21 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, SockContext},
 };
 use aya_log_ebpf::{debug, trace};
-use netwatch_common::socket::{FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING};
+use netwatch_common::socket::{
+    FLAG_FAILED, FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING,
+};
 
 use crate::{
-    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, Task},
+    events,
+    kernel::{
+        IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
+    },
     processes, records,
 };
 
 const ALLOW: i32 = 1;
 
 const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
-
-const TCP_ESTABLISHED: i32 = 1;
-const TCP_SYN_SENT: i32 = 2;
-const TCP_SYN_RECV: i32 = 3;
-const TCP_LISTEN: i32 = 10;
 
 /// A process makes a socket: it owns it.
 #[cgroup_sock(sock_create)]
@@ -63,7 +63,7 @@ pub fn sock_release(ctx: SockContext) -> i32 {
         // SAFETY: the program's context is the socket; the record is checked for null.
         unsafe {
             if let Some(record) = records::find(ctx.as_ptr()) {
-                records::close(records::header(sk, ctx.as_ptr()), record);
+                records::close(ctx.as_ptr(), records::header(sk, ctx.as_ptr()), record);
             }
         }
     }
@@ -73,7 +73,7 @@ pub fn sock_release(ctx: SockContext) -> i32 {
 /// A connection changes its state; also one of multipath TCP.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
         (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
@@ -90,13 +90,21 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         };
         let Some(record) = record else { return 0 };
         (*record).states = (*record).states.wrapping_add(1);
-        if new == TCP_CLOSE.into() {
+        if new == TCP_CLOSE {
             records::keep_addresses(record, sk);
+            events::broken(sk, old, record);
         }
         if direction == 0 {
             return 0;
         }
-        let mut flags = (*record).flags & !DIRECTIONS | direction;
+        let before = (*record).flags;
+        // Both sides connected at the same time: it is this host's connection too.
+        let direction = if new == TCP_ESTABLISHED && before & FLAG_OUTGOING != 0 {
+            FLAG_OUTGOING
+        } else {
+            direction
+        };
+        let mut flags = before & !(DIRECTIONS | FLAG_FAILED) | direction;
         if new == TCP_ESTABLISHED
             && let Some(tcp) = sk.tcp()
         {
@@ -104,6 +112,22 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             flags |= FLAG_MARKED;
         }
         (*record).flags = flags;
+        if new == TCP_ESTABLISHED {
+            events::established(sk, old, record);
+            return 0;
+        }
+        // In the caller of connect or listen.
+        if (*record).owner.start_ns == 0 && !sk.is_kernel() {
+            let leader = Task::current().leader();
+            let key = processes::current_key(leader);
+            records::claim(record, &key, leader);
+            processes::current(&key, leader);
+        }
+        if new == TCP_LISTEN {
+            events::listening(sk, record);
+        } else {
+            events::connecting(sk, record);
+        }
     }
     0
 }
@@ -125,7 +149,7 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
                 (*record).tx_bytes,
                 (*record).rx_bytes
             );
-            records::close(header, record);
+            records::close(sk.0, header, record);
         }
     }
     0

@@ -10,7 +10,8 @@
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
-//! of totals, `maps` holds the maps. No program writes a record per call or packet.
+//! of totals, `events` tells of connections, `maps` holds the maps. No program writes
+//! a record per call or packet.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -21,6 +22,7 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod events;
 mod flows;
 mod iterators;
 mod kernel;

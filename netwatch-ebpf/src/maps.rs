@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use netwatch_common::{
     counters,
+    event::{ConnectionEvent, Listener},
     flow::{Flow, Owner},
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
@@ -65,7 +66,41 @@ pub static OPEN: RingBuf<SocketRow, { 512 << 10 }> = RingBuf::new();
 #[btf_map]
 pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
 
-/// What was lost, whether the older sockets are listed, and who tests the hooks.
+/// What happened to connections, while someone listens.
+#[btf_map]
+pub static EVENTS: RingBuf<ConnectionEvent, { 4 << 20 }> = RingBuf::new();
+
+/// Who listens, in each listening socket; a socket made for a connection inherits it.
+#[btf_map]
+pub static LISTENERS: InheritedStorage<Listener> = InheritedStorage::new();
+
+/// `aya_ebpf`'s `SkStorage` with `BPF_F_CLONE`, which it has no parameter for.
+#[repr(C)]
+pub struct InheritedStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the pointers are types for the loader to read; nothing follows them.
+unsafe impl<T> Sync for InheritedStorage<T> {}
+
+impl<T> InheritedStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
+
+/// What was lost, what is asked for, whether the older sockets are listed, and who
+/// tests the hooks.
 #[btf_map]
 pub static COUNTERS: Array<u64, { counters::LEN as usize }> = Array::new();
 
@@ -80,7 +115,7 @@ pub fn count(counter: u32, amount: u64) {
 
 /// One of `COUNTERS`.
 #[inline(always)]
-fn counter(index: u32) -> u64 {
+pub fn counter(index: u32) -> u64 {
     COUNTERS
         .get(index)
         // SAFETY: a value of an array map, checked for null.

@@ -23,7 +23,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, events,
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
@@ -116,7 +116,12 @@ fn add(sk: Sock<false>, tx: u64, rx: u64) {
     if let Some(record) = unsafe { records::find_or_make(sk.0) } {
         let end_is_seen = cgroup_is_hooked() || sk.protocol() == IPPROTO_TCP;
         // SAFETY: a map value, checked for null.
-        unsafe { credit(record, tx, rx, end_is_seen) };
+        unsafe {
+            credit(record, tx, rx, end_is_seen);
+            if (*record).opened_ns == 0 {
+                events::datagram(sk, record, rx != 0);
+            }
+        }
     } else {
         count(counters::UNTRACKED_CALLS, 1);
         let leader = Task::current().leader();

@@ -13,7 +13,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, events,
     kernel::{AF_INET6, Sock, Task},
     maps::{CLOSED, SOCKETS, count},
     processes,
@@ -194,9 +194,9 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
 ///
 /// # Safety
 ///
-/// As for [`claim`].
+/// `sk` and `record` as for [`find`] and [`claim`].
 #[inline(always)]
-pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
+pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut SocketRecord) {
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.
     let owner = unsafe {
@@ -206,6 +206,7 @@ pub unsafe fn close(mut header: SocketHeader, record: *mut SocketRecord) {
             header.remote = (*record).last_remote;
             header.remote_port_be = (*record).last_remote_port_be;
         }
+        events::closed(sk, &header, record);
         (*record).owner
     };
     let key = if owner.start_ns == 0 && header.kernel != 0 {

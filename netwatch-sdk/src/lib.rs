@@ -7,6 +7,7 @@
 #![cfg_attr(
     feature = "collectors",
     doc = "| [`Collector`] | the typed API: start one, take readings, ask for its [`Status`] |
+| [`event`] | what happens to connections, as it happens |
 | [`reading`] | what one reading holds: sockets, processes, gaps |
 | [`collectors`] | the subjects an agent reports, one module each |
 | [`detect`] | scans, beacons, tunnels and storms found in events, and DNS figures |
@@ -26,6 +27,8 @@ pub mod collectors;
 pub mod detect;
 #[cfg(feature = "collectors")]
 mod error;
+#[cfg(feature = "collectors")]
+pub mod event;
 #[cfg(all(fuzzing, feature = "collectors"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -39,8 +42,8 @@ pub mod reading;
 #[cfg(feature = "collectors")]
 pub use crate::{
     collector::{
-        Backend, Builder, Check, Collector, Hook, Host, MapPressure, Pace, Packets, Reader,
-        Refusal, Snapshots, Status,
+        Backend, Builder, Check, Collector, EventStream, Events, Hook, Host, MapPressure, Pace,
+        Packets, Reader, Refusal, Snapshots, Status,
     },
     error::{Error, ErrorKind, Result},
 };

@@ -7,10 +7,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use netwatch_sdk::{
     Backend,
+    event::{Change, ConnectionEvent, Event, Lost, Side},
+    reading::{Attribution, Direction, Netns, Payload, Pid, ProcessId, Protocol, Rtt, SocketId},
     wire::{
         Accuracy, Alert, AlertCategory, AlertSeverity, ConnectionDetail, DiskIo, DiskUsage,
         DnsAnalytics, HealthMetric, HostInfo, IngestRequest, IngestResponse, InterfaceMetric,
@@ -246,6 +249,105 @@ fn the_words_of_the_enums_are_in_the_wire_format() {
     for word in words.flat_map(|list| list.as_array().unwrap()) {
         let word = word.as_str().unwrap();
         assert!(page.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+/// An event with every field set.
+fn event() -> ConnectionEvent {
+    let time = "2026-01-02T03:04:05Z".parse().unwrap();
+    ConnectionEvent {
+        change: Change::Reset,
+        time,
+        id: SocketId(1),
+        netns: Netns {
+            cookie: Some(2),
+            inode: 3,
+        },
+        protocol: Protocol::Tcp,
+        local: "192.0.2.10:5000".parse().unwrap(),
+        remote: "[2001:db8::1]:443".parse().unwrap(),
+        direction: Some(Direction::Outgoing),
+        process: Attribution::Process(ProcessId {
+            pid: Pid(4),
+            started: Some(Duration::from_secs(5)),
+        }),
+        process_name: "curl".into(),
+        process_started_at: Some(time),
+        uid: 6,
+        cgroup_id: Some(7),
+        cgroup: Some(format!("/system.slice/docker-{}.scope", "0".repeat(64))),
+        age: Some(Duration::from_secs(8)),
+        payload: Payload {
+            rx_bytes: 9,
+            tx_bytes: 10,
+        },
+        rtt: Some(Rtt {
+            smoothed: Duration::from_micros(11),
+            variation: Some(Duration::from_micros(12)),
+            minimum: Some(Duration::from_micros(13)),
+        }),
+        retransmits: Some(14),
+        errno: Some(104),
+        reset_by: Some(Side::Remote),
+    }
+}
+
+#[test]
+fn the_fields_of_events_are_those_of_the_code() {
+    let page = read("docs/events.md");
+    let full = json!(event());
+    let bare = json!(ConnectionEvent {
+        netns: Netns {
+            cookie: None,
+            inode: 3
+        },
+        direction: None,
+        process: Attribution::Unknown,
+        process_started_at: None,
+        cgroup_id: None,
+        cgroup: None,
+        age: None,
+        rtt: None,
+        retransmits: None,
+        errno: None,
+        reset_by: None,
+        ..event()
+    });
+    let expected: BTreeMap<String, &str> = full
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|name| {
+            let is_there = bare.get(name).is_some();
+            (name.clone(), if is_there { "–" } else { "absent" })
+        })
+        .collect();
+    let found: BTreeMap<String, &str> = page
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let ["", field, _, without, _, ""] = cells[..] else {
+                return None;
+            };
+            Some((
+                field.strip_prefix('`')?.strip_suffix('`')?.to_owned(),
+                without,
+            ))
+        })
+        .collect();
+    assert_eq!(found, expected);
+    let names: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter(|(_, rest)| rest.matches('|').count() == 1)
+        .map(|(name, _)| name)
+        .collect();
+    let changes = Change::ALL.iter().map(|(name, _)| *name);
+    assert_eq!(names, changes.chain(["lost"]).collect::<Vec<_>>());
+    let time = event().time;
+    let lost = json!(Event::Lost(Lost { time, events: 1 }));
+    for field in lost.as_object().unwrap().keys() {
+        assert!(page.contains(&format!("`{field}`")), "{field}");
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) struct MapSizes {
     pub(crate) processes: u32,
     pub(crate) closed_bytes: u32,
     pub(crate) flows: u32,
+    pub(crate) event_bytes: u32,
 }
 
 /// Always an error that says why.

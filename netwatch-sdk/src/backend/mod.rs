@@ -8,10 +8,11 @@
 //! | `macos` | `nettop` joined with `lsof`, or `lsof` alone | macOS |
 //! | `estimate` | interface totals, shared out by connection count | everywhere |
 //!
-//! `ledger`, `roster`, `id_hash` and `tcp_counters` are what those that see sockets
+//! `feed` is how events leave a backend that has them. `ledger`, `roster`, `id_hash` and `tcp_counters` are what those that see sockets
 //! and not calls share; `userspace` starts them.
 
 pub(crate) mod estimate;
+pub(crate) mod feed;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(crate) mod id_hash;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
@@ -48,7 +49,9 @@ pub(crate) mod ebpf;
 #[path = "ebpf_disabled.rs"]
 pub(crate) mod ebpf;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
+
+use self::feed::Feed;
 
 use crate::{Result, collector::Status, reading::Reading};
 
@@ -63,4 +66,9 @@ pub(crate) trait Measure: Send + Debug {
 
     /// How it runs. What only the collector knows is left empty.
     fn status(&self) -> Status;
+
+    /// Its events; `None` when it has none.
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        None
+    }
 }

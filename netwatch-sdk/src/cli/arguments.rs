@@ -18,6 +18,7 @@ use netwatch_sdk::{Backend, Collector, Hook};
   netwatch-collector snapshot                     what moved within one second
   netwatch-collector watch --interval 5s          a line of JSON every five seconds
   netwatch-collector watch --count 3 | jq .processes
+  netwatch-collector events                       connections as they open, fail and close
   netwatch-collector doctor                       what this host offers and lacks
 
 Exact figures need CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root.
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Snapshot(Sampling),
     /// Print a JSON snapshot a line, one each interval, until interrupted
     Watch(Watch),
+    /// Print connections as they open, fail and close, an event a line, until interrupted
+    Events(Events),
     /// Say what this host offers and lacks, and which backend would run
     Doctor(Doctor),
 }
@@ -59,6 +62,27 @@ pub(crate) struct Watch {
     /// Stop after this many snapshots
     #[arg(long)]
     pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  netwatch-collector events
+  netwatch-collector events --json | jq 'select(.event == \"closed\")'
+  netwatch-collector events --json --count 1000 | jq -r .process_name | sort | uniq -c
+
+A line is: time (UTC), event, process[pid], protocol, local address, direction, remote
+address, and what is known. docs/events.md describes the events and the fields of JSON.
+Needs the kernel programs: netwatch-collector doctor says whether they run here.")]
+pub(crate) struct Events {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Stop after this many events
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    /// Kernel memory for events that were not printed yet; more of it when some are lost
+    #[arg(long, value_name = "MIB", default_value_t = 4)]
+    pub(crate) buffer_mib: u32,
 }
 
 #[derive(Debug, Args)]
@@ -90,7 +114,7 @@ fn hooks() -> impl TypedValueParser<Value = Hook> {
 
 /// The collector cannot run here.
 #[derive(Debug)]
-struct CannotRun;
+pub(crate) struct CannotRun;
 
 impl std::fmt::Display for CannotRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod doctor;
+mod events;
 mod output;
 mod snapshot;
 mod watch;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let done = match &command {
         Command::Snapshot(options) => snapshot::run(options),
         Command::Watch(options) => watch::run(options),
+        Command::Events(options) => events::run(options),
         Command::Doctor(options) => doctor::run(options),
     };
     match done {

@@ -71,18 +71,22 @@ impl Builder {
     }
 
     /// Room for the rows of sockets that closed since the previous reading, in bytes
-    /// of kernel memory, 248 a socket; 4 MiB by default, rounded up to a power of two
+    /// of kernel memory, 296 a socket; 4 MiB by default, rounded up to a power of two
     /// of at least 4,096. When it is full, rows are lost and counted in
     /// [`Lost`](crate::reading::Lost); the bytes still reach their process.
     #[must_use]
     pub const fn closed_buffer_bytes(mut self, bytes: u32) -> Self {
-        const MAX: u32 = 1 << 30;
-        let bytes = if bytes < 4096 { 4096 } else { bytes };
-        self.sizes.closed_bytes = if bytes > MAX {
-            MAX
-        } else {
-            bytes.next_power_of_two()
-        };
+        self.sizes.closed_bytes = ring_bytes(bytes);
+        self
+    }
+
+    /// Room for events that no subscriber has been given yet, in bytes of kernel memory,
+    /// 184 an event; 4 MiB by default, rounded like
+    /// [`closed_buffer_bytes`](Self::closed_buffer_bytes). When it is full, events are
+    /// lost, and the stream says how many.
+    #[must_use]
+    pub const fn event_buffer_bytes(mut self, bytes: u32) -> Self {
+        self.sizes.event_bytes = ring_bytes(bytes);
         self
     }
 
@@ -96,5 +100,17 @@ impl Builder {
         let began = Instant::now();
         let ladder = Ladder::new(&self);
         Collector::start_on(ladder, began)
+    }
+}
+
+/// A size that a ring buffer can have.
+const fn ring_bytes(bytes: u32) -> u32 {
+    const MAX: u32 = 1 << 30;
+    if bytes < 4096 {
+        4096
+    } else if bytes > MAX {
+        MAX
+    } else {
+        bytes.next_power_of_two()
     }
 }

@@ -103,6 +103,11 @@ impl Ladder {
         self.next()
     }
 
+    /// The running backend's name.
+    pub(super) const fn current(&self) -> &'static str {
+        self.current
+    }
+
     /// Why better backends than the running one do not run.
     pub(super) fn refused(&self) -> &[Refusal] {
         &self.refused

@@ -16,6 +16,7 @@
 //! ```
 
 mod builder;
+mod events;
 mod health;
 mod hook;
 mod host;
@@ -36,6 +37,7 @@ use std::{
 
 pub use self::{
     builder::{Backend, Builder},
+    events::{EventStream, Events},
     hook::Hook,
     host::{Check, Host},
     pace::Pace,
@@ -43,7 +45,7 @@ pub use self::{
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
-use self::{ladder::Ladder, pending::Pending};
+use self::{events::Hub, ladder::Ladder, pending::Pending};
 pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
@@ -64,6 +66,8 @@ pub struct Collector {
 #[derive(Debug)]
 struct Core {
     backend: Box<dyn Measure>,
+    /// `None` when the backend has no events.
+    hub: Option<Arc<Hub>>,
     ladder: Ladder,
     /// Grows when another backend takes over, whose totals begin at 0.
     generation: u64,
@@ -92,9 +96,11 @@ impl Collector {
 
     fn start_on(mut ladder: Ladder, began: Instant) -> Result<Self> {
         let backend = ladder.next()?;
+        let hub = backend.feed().map(Hub::new);
         Ok(Self {
             core: Arc::new(Mutex::new(Core {
                 backend,
+                hub,
                 ladder,
                 generation: 0,
                 readers: Vec::new(),
@@ -122,9 +128,13 @@ impl Collector {
         let mut status = core.backend.status();
         let mut refused = core.ladder.refused().to_vec();
         refused.append(&mut status.refused);
+        let mut lost = core.lost;
+        if let Some(hub) = &core.hub {
+            lost.events = hub.lost();
+        }
         Status {
             refused,
-            lost: core.lost,
+            lost,
             start_cost: core.start_cost,
             read_cost: core.read_cost,
             readings: core.readings,
@@ -148,6 +158,10 @@ impl Collector {
                 Err(failure) => {
                     let status = core.backend.status();
                     core.backend = core.ladder.step_down(status, failure)?;
+                    let hub = core.backend.feed().map(Hub::new);
+                    if let Some(ended) = std::mem::replace(&mut core.hub, hub) {
+                        ended.end();
+                    }
                     core.generation += 1;
                 }
             }

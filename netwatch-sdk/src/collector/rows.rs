@@ -4,6 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::reader::Totals;
 use crate::{
+    event::container_id,
     reading::{Attribution, Payload, Process, Protocol, Reading, Socket, SocketState, WireBytes},
     wire::{ConnectionDetail, ProcessBandwidth, Snapshot, Source},
 };
@@ -195,15 +196,6 @@ pub(crate) fn connection_row(socket: Socket, closed: bool, source: Source) -> Co
     }
 }
 
-/// The container a cgroup path names: 64 hexadecimal digits, as Docker, containerd,
-/// CRI-O and Podman write them (`docker-ID.scope`, `cri-containerd-ID.scope`,
-/// `libpod-ID.scope`, `/docker/ID`). The innermost one counts.
-fn container_id(path: &str) -> Option<&str> {
-    path.split(['/', '-', '.', ':'])
-        .rev()
-        .find(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,21 +214,5 @@ mod tests {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(endpoint(address), address.to_string());
         }
-    }
-
-    #[test]
-    fn a_container_is_named_by_the_innermost_64_digits() {
-        let id = "0123456789abcdef".repeat(4);
-        for path in [
-            format!("/system.slice/docker-{id}.scope"),
-            format!("/docker/{id}"),
-            format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
-            format!("/kubepods/burstable/pod1/{id}/child"),
-            format!("/machine.slice/libpod-{id}.scope/container"),
-        ] {
-            assert_eq!(container_id(&path), Some(id.as_str()), "{path}");
-        }
-        assert_eq!(container_id("/system.slice/ssh.service"), None);
-        assert_eq!(container_id("/docker/abc"), None);
     }
 }

@@ -54,6 +54,8 @@ pub struct Lost {
     pub unseen_bytes: u64,
     /// Closed sockets whose own row was lost; their bytes are in the process's total.
     pub closed_rows: u64,
+    /// Events that no subscriber got, because the kernel's buffer for them was full.
+    pub events: u64,
     /// Calls on a socket that could not be tracked; their bytes are in the process's total.
     pub untracked_calls: u64,
     /// Packets of a socket that could not be tracked; their bytes are counted nowhere.

@@ -58,7 +58,7 @@ fn address(family: u16, words: [u64; 2], port: u16) -> SocketAddr {
     SocketAddr::new(ip, port)
 }
 
-fn rtt(header: &SocketHeader) -> Option<Rtt> {
+pub(super) fn rtt(header: &SocketHeader) -> Option<Rtt> {
     if header.srtt_8us == 0 {
         return None;
     }
@@ -70,6 +70,26 @@ fn rtt(header: &SocketHeader) -> Option<Rtt> {
     })
 }
 
+pub(super) fn id(header: &SocketHeader) -> SocketId {
+    SocketId(header.cookie)
+}
+
+pub(super) fn netns(header: &SocketHeader) -> Netns {
+    Netns {
+        cookie: (header.netns_cookie != 0).then_some(header.netns_cookie),
+        inode: header.netns_inode,
+    }
+}
+
+pub(super) fn local(header: &SocketHeader) -> SocketAddr {
+    address(header.family, header.local, header.local_port)
+}
+
+pub(super) fn remote(header: &SocketHeader) -> SocketAddr {
+    let port = u16::from_be(header.remote_port_be);
+    address(header.family, header.remote, port)
+}
+
 /// One row of `OPEN` or `CLOSED`. `owner_name` is the owner's name now, where that
 /// is known; the row has the one at the time it got its owner.
 pub(super) fn socket(row: &SocketRow, owner_name: Option<&str>, counts_packets: bool) -> Socket {
@@ -77,20 +97,16 @@ pub(super) fn socket(row: &SocketRow, owner_name: Option<&str>, counts_packets: 
     let protocol = Protocol::from_number(header.protocol);
     let stream = matches!(protocol, Protocol::Tcp | Protocol::Mptcp);
     let state = SocketState::from_number(header.state);
-    let remote_port = u16::from_be(header.remote_port_be);
-    let remote = address(header.family, header.remote, remote_port);
+    let remote = remote(header);
     let listens = stream && state == SocketState::Listen;
-    let is_connected = remote_port != 0 && !remote.ip().is_unspecified() && !listens;
+    let is_connected = remote.port() != 0 && !remote.ip().is_unspecified() && !listens;
     let owner = (record.owner != ProcessKey::NONE && record.owner != ProcessKey::KERNEL)
         .then_some(record.owner);
     Socket {
-        id: SocketId(header.cookie),
-        netns: Some(Netns {
-            cookie: (header.netns_cookie != 0).then_some(header.netns_cookie),
-            inode: header.netns_inode,
-        }),
+        id: id(header),
+        netns: Some(netns(header)),
         protocol,
-        local: address(header.family, header.local, header.local_port),
+        local: local(header),
         remote: is_connected.then_some(remote),
         state,
         direction: if listens || record.flags & FLAG_LISTENING != 0 {

@@ -1,6 +1,6 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{fs::File, os::fd::AsFd as _, path::PathBuf};
+use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -31,6 +31,8 @@ pub(crate) struct MapSizes {
     pub(crate) closed_bytes: u32,
     /// Sockets that are open, or ended since the last reading, for the rung `cgroup`.
     pub(crate) flows: u32,
+    /// Bytes of events that nobody has read yet; a power of two.
+    pub(crate) event_bytes: u32,
 }
 
 impl Default for MapSizes {
@@ -39,6 +41,7 @@ impl Default for MapSizes {
             processes: 16_384,
             closed_bytes: 4 << 20,
             flows: 65_536,
+            event_bytes: 4 << 20,
         }
     }
 }
@@ -55,7 +58,7 @@ pub(super) struct Loaded {
     /// How the last test of the rung went.
     pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
-    owners: IteratorLink,
+    pub(super) owners: Arc<IteratorLink>,
 }
 
 /// What the running kernel says of itself, large, and needed at the start only.
@@ -111,7 +114,7 @@ impl Kernel {
             cgroup,
             tested: Outcome::Passed,
             sockets,
-            owners,
+            owners: Arc::new(owners),
         };
         loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
@@ -153,6 +156,7 @@ impl Kernel {
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
             .map_max_entries("CLOSED", sizes.closed_bytes)
             .map_max_entries("FLOWS", 1)
+            .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))
     }

@@ -14,6 +14,8 @@
 //! | `rows` | processes with their figures |
 //! | `flows` | the rung `cgroup`, which sees packets and no calls |
 //! | `maps` | the map `COUNTERS` |
+//! | `events`, `clock` | what is written of connections, to typed events |
+//! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
@@ -22,7 +24,9 @@ mod capabilities;
 mod causes;
 mod cgroup;
 mod checks;
+mod clock;
 mod decode;
+mod events;
 mod flows;
 mod listing;
 mod load;
@@ -30,13 +34,14 @@ mod maps;
 mod object;
 mod offsets;
 mod programs;
+mod pump;
 mod refusal;
 mod rows;
 mod self_test;
 mod syscall;
 mod watchdog;
 
-use std::{fmt, os::fd::AsFd as _, time::Instant};
+use std::{fmt, os::fd::AsFd as _, sync::Arc, time::Instant};
 
 use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -54,6 +59,7 @@ use self::{
     flows::Flows,
     listing::{Identity, Listing},
     load::Loaded,
+    pump::EbpfFeed,
     refusal::no_hook,
     rows::process_rows,
     self_test::Outcome,
@@ -62,6 +68,7 @@ use self::{
 pub(crate) use self::{checks::checks, load::MapSizes};
 use super::{
     Measure,
+    feed::Feed,
     id_hash::{IdMap, IdSet},
 };
 use crate::{
@@ -80,6 +87,7 @@ struct Ebpf {
     listing: Listing,
     cgroups: CgroupPaths,
     sizes: MapSizes,
+    feed: Arc<EbpfFeed>,
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
     watchdog: Watchdog,
@@ -102,7 +110,7 @@ impl fmt::Debug for Ebpf {
 /// Names for every hook the missing capability, kernel feature, setting or mount.
 pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Box<dyn Measure>> {
     let mut refused = match load::load(sizes, hooks) {
-        Ok(loaded) => return Ok(Box::new(Ebpf::of(loaded, sizes))),
+        Ok(loaded) => return Ok(Box::new(Ebpf::of(loaded, sizes)?)),
         Err(refused) => refused,
     };
     give_back_memory();
@@ -125,25 +133,27 @@ fn refusals(refused: &[(Hook, Error)]) -> Vec<Refusal> {
 }
 
 impl Ebpf {
-    fn of(mut loaded: Loaded, sizes: MapSizes) -> Self {
+    fn of(mut loaded: Loaded, sizes: MapSizes) -> Result<Self> {
         // Without the log the figures are as good.
         let log = EbpfLogger::init(&mut loaded.ebpf)
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
             .ok();
         give_back_memory();
         let root = loaded.cgroup.clone().unwrap_or_default();
-        Self {
+        let feed = Arc::new(EbpfFeed::new(&loaded)?);
+        Ok(Self {
             loaded,
             log,
             accounts: Accounts::default(),
             listing: Listing::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
+            feed,
             ownerless: IdSet::default(),
             watchdog: Watchdog::new(Instant::now()),
             records: 0,
             unreadable: 0,
-        }
+        })
     }
 
     /// One pass over all sockets; returns how many had no row because nothing changed.
@@ -345,6 +355,7 @@ impl Measure for Ebpf {
                 unattributed_wire_bytes: count(counters::UNATTRIBUTED_WIRE),
                 unseen_bytes: 0,
                 closed_rows: count(counters::CLOSED_ROWS),
+                events: count(counters::EVENTS_LOST),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 unreadable: self.unreadable,
@@ -375,5 +386,9 @@ impl Measure for Ebpf {
             limits,
             ..Status::of(Source::Ebpf)
         }
+    }
+
+    fn feed(&self) -> Option<Arc<dyn Feed>> {
+        Some(Arc::clone(&self.feed) as Arc<dyn Feed>)
     }
 }

@@ -109,6 +109,7 @@ fn attach(sizes: MapSizes, root: &File, names: bool) -> Result<Ebpf> {
         .override_global("NAMES", &u32::from(names), true)
         .map_max_entries("PROCESSES", 1)
         .map_max_entries("CLOSED", 4096)
+        .map_max_entries("EVENTS", 4096)
         .map_max_entries("FLOWS", sizes.flows)
         .load(OBJECT)
         .map_err(|error| refusal("the kernel refuses the maps", &error))?;
