@@ -197,6 +197,7 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
 /// `sk` and `record` as for [`find`] and [`claim`].
 #[inline(always)]
 pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut SocketRecord) {
+    count(counters::ENDS, 1);
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.
     let owner = unsafe {

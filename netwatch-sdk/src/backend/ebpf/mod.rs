@@ -92,6 +92,9 @@ struct Ebpf {
     ownerless: IdSet<u64>,
     watchdog: Watchdog,
     records: usize,
+    /// Rows of ended sockets that were read, and that were lost.
+    told: u64,
+    lost: u64,
     unreadable: u64,
 }
 
@@ -152,6 +155,8 @@ impl Ebpf {
             ownerless: IdSet::default(),
             watchdog: Watchdog::new(Instant::now()),
             records: 0,
+            told: 0,
+            lost: 0,
             unreadable: 0,
         })
     }
@@ -189,17 +194,23 @@ impl Ebpf {
             .map_err(|error| Error::io("the list of sockets", error))
     }
 
-    fn closed_sockets(&self) -> Result<(Vec<SocketRow>, u64)> {
-        let (mut rows, mut unreadable) = (Vec::new(), 0);
+    /// The rows of sockets that have ended since the last reading. `ends` are all ends
+    /// so far: without new ones there is nothing to map.
+    fn closed_sockets(&mut self, ends: u64) -> Result<Vec<SocketRow>> {
+        let mut rows = Vec::new();
+        if ends == self.told + self.lost {
+            return Ok(rows);
+        }
         let mut closed = ring(&self.loaded, "CLOSED")?;
         while let Some(item) = closed.next() {
+            self.told += 1;
             match SocketRow::read_from_prefix(&item) {
                 Ok((row, _)) if row.record.owner == ProcessKey::TEST => {}
                 Ok((row, _)) => rows.push(row),
-                Err(_) => unreadable += 1,
+                Err(_) => self.unreadable += 1,
             }
         }
-        Ok((rows, unreadable))
+        Ok(rows)
     }
 
     fn set_list_whole(&mut self, whole: bool) -> Result<()> {
@@ -296,12 +307,14 @@ impl Measure for Ebpf {
             records
         };
         let mut quiet = self.list_with_owners()?;
-        let (closed, unreadable) = self.closed_sockets()?;
-        self.unreadable += unreadable;
+        let ends = self.counter(counters::ENDS)?;
+        let closed = self.closed_sockets(ends)?;
         self.records = records.len();
         let counted = maps::all_counters(&self.loaded.ebpf)?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
-        let untold = count(counters::CLOSED_ROWS);
+        self.lost = count(counters::CLOSED_ROWS);
+        // Lost, or on their way: those bytes may be in `PROCESSES`.
+        let untold = self.lost.max(ends.saturating_sub(self.told));
         if self.listing.must_begin_again(untold) {
             quiet = self.list()?;
         }
