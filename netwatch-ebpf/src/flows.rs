@@ -117,6 +117,10 @@ unsafe fn find_or_make(cookie: u64, sk: *mut c_void) -> Option<(*mut Flow, bool)
         return Some((flow, false));
     }
     // Another may have made it meanwhile: then that one counts.
+    #[expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "a copy would be on the stack"
+    )]
     let _ = FLOWS.insert(cookie, &NEW, BPF_NOEXIST.into());
     let flow = FLOWS.get_ptr_mut(cookie)?;
     // SAFETY: a map value, checked for null; the caller's promise.

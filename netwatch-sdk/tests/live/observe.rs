@@ -106,11 +106,12 @@ impl Observer {
         }
     }
 
-    /// Whether a map in the kernel has no room left.
-    pub(crate) fn is_full(&self) -> Result<bool> {
+    /// Fails unless a map in the kernel has no room left.
+    pub(crate) fn ensure_full(&self) -> Result<()> {
         let maps = self.reader.collector().status().maps;
-        ensure!(!maps.is_empty(), "the status names no map");
-        Ok(maps.iter().any(|map| map.used >= map.capacity))
+        let is_full = maps.iter().any(|map| map.used >= map.capacity);
+        ensure!(is_full, "no map is full: {maps:?}");
+        Ok(())
     }
 
     /// Takes one reading and adds it to what was seen before.

@@ -147,7 +147,7 @@ impl Kernel {
     fn open(&self, sizes: MapSizes, release_seen: bool) -> Result<Ebpf> {
         // What is below the level is not even in the loaded programs.
         let log_level = log::max_level() as u8;
-        EbpfLoader::new()
+        let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
             .override_global("OFFSETS", self.offsets.as_bytes(), true)
             .override_global("RELEASE_SEEN", &u32::from(release_seen), true)
@@ -158,7 +158,9 @@ impl Kernel {
             .map_max_entries("FLOWS", 1)
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
-            .map_err(|error| refusal("the kernel refuses the maps", &error))
+            .map_err(|error| refusal("the kernel refuses the maps", &error))?;
+        self_test::make_room(&mut ebpf)?;
+        Ok(ebpf)
     }
 }
 

@@ -307,7 +307,7 @@ impl Measure for Ebpf {
             records
         };
         let mut quiet = self.list_with_owners()?;
-        let ends = self.counter(counters::ENDS)?;
+        let ends = maps::counter(&self.loaded.ebpf, counters::ENDS)?;
         let closed = self.closed_sockets(ends)?;
         self.records = records.len();
         let counted = maps::all_counters(&self.loaded.ebpf)?;

@@ -26,11 +26,18 @@ use nix::{
     unistd::gettid,
 };
 
-use super::{causes, load::generic_map, maps::set_counter};
+use super::{
+    causes,
+    load::{generic_map, missing},
+    maps::set_counter,
+    refusal::refusal,
+};
 use crate::{Error, ErrorKind, Result, reading::Payload};
 
 /// Loopback answers at once or never.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+const RECORD: usize = size_of::<ProcessRecord>();
 
 /// What a test came to, unless the hooks failed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,14 +110,24 @@ pub(super) fn is_in_initial_pid_namespace() -> bool {
     namespace.is_ok_and(|namespace| namespace.ino() == INITIAL)
 }
 
+/// Takes the test's place in `PROCESSES`, before others can fill it.
+pub(super) fn make_room(ebpf: &mut Ebpf) -> Result<()> {
+    let failed = |error| refusal("PROCESSES cannot be written", &error);
+    let map = ebpf
+        .map_mut("PROCESSES")
+        .ok_or_else(|| missing("PROCESSES"))?;
+    let mut map = BpfHashMap::<_, [u8; 16], [u8; RECORD]>::try_from(map).map_err(failed)?;
+    let (key, record) = (ProcessKey::TEST, ProcessRecord::default());
+    let (key, record): ([u8; 16], [u8; RECORD]) =
+        (zerocopy::transmute!(key), zerocopy::transmute!(record));
+    map.insert(key, record, 0).map_err(failed)
+}
+
 /// What `PROCESSES` has of all tests.
 pub(super) fn booked(ebpf: &Ebpf) -> Result<Payload> {
     let failed = |error| Error::new(ErrorKind::Io, "PROCESSES cannot be read").because(error);
-    let map = BpfHashMap::<_, [u8; 16], [u8; size_of::<ProcessRecord>()]>::try_from(generic_map(
-        ebpf,
-        "PROCESSES",
-    )?)
-    .map_err(failed)?;
+    let map = generic_map(ebpf, "PROCESSES")?;
+    let map = BpfHashMap::<_, [u8; 16], [u8; RECORD]>::try_from(map).map_err(failed)?;
     match map.get(&zerocopy::transmute!(ProcessKey::TEST), 0) {
         Ok(record) => {
             let record: ProcessRecord = zerocopy::transmute!(record);
