@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`socket`] | `SOCKETS`: the counters kept in every socket; and a socket's row as it is read |
+//! | [`socket`] | `SOCKETS`, `SOCKET_TABLE`: the counters of every socket; and a socket's row as it is read |
 //! | [`process`] | `PROCESSES`: what a process moved beyond its open sockets |
 //! | [`flow`] | `FLOWS`, `OWNERS`: sockets where only programs of a cgroup run |
 //! | [`event`] | `EVENTS`: what happened to connections; `LISTENERS`: who listens |

@@ -90,8 +90,9 @@ fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<Strin
         return None;
     };
     let log = verifier_log.to_string();
+    log::debug!("the verifier says:\n{log}");
     let mut lines = log.lines().rev().filter(|line| {
-        let is_summary = |start| line.starts_with(start);
+        let is_summary = |start: &&str| line.starts_with(start);
         !line.is_empty()
             && !["processed ", "verification", "stack depth "]
                 .iter()

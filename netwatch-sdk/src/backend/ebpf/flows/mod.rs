@@ -80,7 +80,7 @@ impl Flows {
             listing: Listing::default(),
             accounts: Accounts::default(),
             watchdog: Watchdog::new(Instant::now()),
-            capacity: sizes.flows,
+            capacity: sizes.sockets,
             used: 0,
         })
     }
@@ -110,7 +110,9 @@ fn attach(sizes: MapSizes, root: &File, names: bool) -> Result<Ebpf> {
         .map_max_entries("PROCESSES", 1)
         .map_max_entries("CLOSED", 4096)
         .map_max_entries("EVENTS", 4096)
-        .map_max_entries("FLOWS", sizes.flows)
+        .map_max_entries("SOCKET_TABLE", 1)
+        .map_max_entries("CLAIMS", 1)
+        .map_max_entries("FLOWS", sizes.sockets)
         .load(OBJECT)
         .map_err(|error| refusal("the kernel refuses the maps", &error))?;
     load::attach_all(&mut ebpf, FLOWS, None, Some(root))?;
