@@ -28,7 +28,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, dns,
     maps::count,
     store::{self, in_table},
 };
@@ -47,7 +47,7 @@ pub const PASS: i32 = 1;
 /// The loopback device's index in every network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;
 const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub const UDP: u8 = 17;
 
 /// A packet arrived at a socket.
 #[cgroup_skb(ingress)]
@@ -87,8 +87,11 @@ fn find_and_add<const EGRESS: bool>(ctx: &SkBuffContext) {
             bpf_get_socket_cookie(skb.cast());
         }
     }
-    // SAFETY: a map value, checked for null.
-    unsafe { add::<EGRESS>(ctx, &raw mut (*record).wire) };
+    // SAFETY: a full socket and its record, checked for null.
+    unsafe {
+        add::<EGRESS>(ctx, &raw mut (*record).wire);
+        dns::look::<EGRESS>(ctx, sk, record);
+    }
 }
 
 /// Adds a packet to a socket's packets.
@@ -149,7 +152,7 @@ fn segments(ctx: &SkBuffContext, length: u32, gso_size: u32, gso_segs: u32) -> (
 
 /// Length of the IP and transport headers.
 #[inline(always)]
-fn headers(ctx: &SkBuffContext) -> Option<u32> {
+pub fn headers(ctx: &SkBuffContext) -> Option<u32> {
     let first: u8 = ctx.load(0).ok()?;
     let (mut protocol, mut at) = if first >> 4 == 4 {
         (ctx.load::<u8>(9).ok()?, (first as usize & 0xf) * 4)

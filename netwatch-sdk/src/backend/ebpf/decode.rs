@@ -43,7 +43,7 @@ fn start(start_ns: u64) -> Option<Duration> {
     (start_ns != ProcessKey::START_UNKNOWN).then(|| Duration::from_nanos(start_ns))
 }
 
-fn address(family: u16, words: [u64; 2], port: u16) -> SocketAddr {
+pub(super) fn address(family: u16, words: [u64; 2], port: u16) -> SocketAddr {
     let mut bytes = [0; 16];
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_ne_bytes());

@@ -17,6 +17,7 @@
 //! | `events`, `clock` | what is written of connections, to typed events |
 //! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
+//! | `dns`, `clock` | messages of DNS clients, and when |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
@@ -26,6 +27,7 @@ mod cgroup;
 mod checks;
 mod clock;
 mod decode;
+mod dns;
 mod events;
 mod flows;
 mod listing;
@@ -56,6 +58,7 @@ use zerocopy::FromBytes as _;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
+    dns::Dns,
     flows::Flows,
     listing::{Identity, Listing},
     load::Loaded,
@@ -76,7 +79,7 @@ use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
     error::chain,
-    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
+    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
 };
 
 /// The running kernel programs.
@@ -97,6 +100,7 @@ struct Ebpf {
     told: u64,
     lost: u64,
     unreadable: u64,
+    dns: Dns,
 }
 
 impl fmt::Debug for Ebpf {
@@ -159,6 +163,7 @@ impl Ebpf {
             told: 0,
             lost: 0,
             unreadable: 0,
+            dns: Dns::default(),
         })
     }
 
@@ -340,6 +345,7 @@ impl Measure for Ebpf {
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
+        self.dns.forget(|key| self.accounts.is_known(key));
         self.watch()?;
 
         let counts_packets = self.loaded.cgroup.is_ok();
@@ -388,9 +394,19 @@ impl Measure for Ebpf {
                 events: count(counters::EVENTS_LOST),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
-                unreadable: self.unreadable,
+                dns_messages: count(counters::DNS_MESSAGES),
+                unreadable: self.unreadable + self.dns.unreadable,
             },
         })
+    }
+
+    fn dns(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
+        let sees = self.sizes.dns_bytes > 0 && self.loaded.cgroup.is_ok();
+        if sees {
+            let mut rows = ring(&self.loaded, "DNS")?;
+            self.dns.drain(&mut rows, self.sizes.dns_bytes, take);
+        }
+        Ok(sees)
     }
 
     fn status(&self) -> Status {

@@ -110,6 +110,7 @@ fn attach(sizes: MapSizes, root: &File, names: bool) -> Result<Ebpf> {
         .map_max_entries("PROCESSES", 1)
         .map_max_entries("CLOSED", 4096)
         .map_max_entries("EVENTS", 4096)
+        .map_max_entries("DNS", 4096)
         .map_max_entries("SOCKET_TABLE", 1)
         .map_max_entries("CLAIMS", 1)
         .map_max_entries("FLOWS", sizes.sockets)
