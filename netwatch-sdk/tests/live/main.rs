@@ -28,7 +28,7 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare conservation counted director edges family limits namespace netlink observe options
+    actor calls compare conservation counted director edges events family limits namespace netlink observe options
     programs quiet results shape shapes suite_older suite_readers suite_shapes truth
 }
 
@@ -59,6 +59,7 @@ fn main() -> std::process::ExitCode {
         suite_readers::trials(),
         conservation::trials(),
         edges::trials(),
+        events::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     drop(programs);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::{
     actor::{Act, Actor},
     calls::{self, Mover},
-    edges, shapes,
+    edges, events, shapes,
 };
 
 /// Which addresses a shape uses.
@@ -142,7 +142,10 @@ fn nothing(_: &Actor) -> anyhow::Result<()> {
 /// The shape that `name` means.
 pub(crate) fn named(name: &str) -> Option<&'static Shape> {
     const COLLECTOR: &Shape = &edges::child::SHAPE;
-    let mut all = shapes::all().iter().chain([COLLECTOR]);
+    let mut all = shapes::all()
+        .iter()
+        .chain([COLLECTOR])
+        .chain(&events::traffic::SHAPES);
     all.find(|shape| shape.name() == name)
 }
 

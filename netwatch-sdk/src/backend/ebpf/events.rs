@@ -37,10 +37,15 @@ pub(super) fn connection(bytes: &[u8], context: &mut Context, sink: &mut dyn FnM
     let stream = protocol != Protocol::Udp;
     let process = decode::attribution(&record.owner);
     let opened = (record.opened_ns != 0).then_some(record.opened_ns);
+    // Noted a moment before the record was made.
+    let time_ns = match change {
+        Change::Opened => opened.unwrap_or(record.time_ns),
+        _ => record.time_ns,
+    };
     let wall = |ns: u64| context.clock.wall(Duration::from_nanos(ns));
     let event = ConnectionEvent {
         change,
-        time: wall(record.time_ns),
+        time: wall(time_ns),
         id: decode::id(header),
         netns: decode::netns(header),
         protocol,
@@ -60,7 +65,7 @@ pub(super) fn connection(bytes: &[u8], context: &mut Context, sink: &mut dyn FnM
         uid: header.uid,
         cgroup_id: (header.cgroup_id != 0).then_some(header.cgroup_id),
         cgroup: context.cgroups.get(header.cgroup_id).map(str::to_owned),
-        age: opened.map(|opened| Duration::from_nanos(record.time_ns.saturating_sub(opened))),
+        age: opened.map(|opened| Duration::from_nanos(time_ns.saturating_sub(opened))),
         payload: Payload {
             rx_bytes: record.rx_bytes,
             tx_bytes: record.tx_bytes,
