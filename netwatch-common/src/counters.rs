@@ -25,5 +25,7 @@ pub const LIST_WHOLE: u32 = 9;
 pub const EVENTS_WANTED: u32 = 10;
 /// Events of connections that did not fit into `EVENTS`.
 pub const EVENTS_LOST: u32 = 11;
+/// Sockets that have ended; counted before anything else is done about it.
+pub const ENDS: u32 = 12;
 /// How many there are.
-pub const LEN: u32 = 12;
+pub const LEN: u32 = 13;

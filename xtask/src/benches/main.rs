@@ -6,13 +6,14 @@
 //! | `programs` | each kernel program beside an empty one |
 //! | `sockets` | a reading beside `ss -tunapi` |
 //! | `footprint` | resident memory, CPU time, time to start |
-//! | `bpf`, `btf`, `clock`, `collector`, `holders`, `reading` | what they measure with |
+//! | `bpf`, `btf`, `clock`, `collector`, `floor`, `holders`, `reading` | what they measure with |
 //! | `machine`, `rounds`, `table` | how it is reported |
 
 mod bpf;
 mod btf;
 mod clock;
 mod collector;
+mod floor;
 mod footprint;
 mod holders;
 mod machine;

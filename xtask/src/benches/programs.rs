@@ -5,14 +5,13 @@
 //! program attached alone and with the empty one attached alone, statistics off.
 
 use std::{
-    fs::{self, File},
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use netwatch_sdk::{Backend, Collector};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -22,7 +21,9 @@ use nix::{
 
 use crate::{
     bpf::{self, Program, Runs},
-    clock, progress,
+    clock,
+    floor::cgroup_root,
+    progress,
     rounds::Spread,
     table::{Row, Target},
 };
@@ -146,19 +147,6 @@ fn measure(rounds: u16) -> Result<Vec<Row>> {
     drop(collector);
     rows.extend(wholes(rounds, &pairs, &work, root.as_fd())?);
     Ok(rows)
-}
-
-fn cgroup_root() -> Result<File> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let path = mounts
-        .lines()
-        .find_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let path = fields.next()?;
-            (fields.next()? == "cgroup2").then_some(path)
-        })
-        .context("no cgroup v2 is mounted")?;
-    File::open(path).with_context(|| path.to_owned())
 }
 
 /// Nanoseconds of one run between two looks at a program; `None` if it did not run.

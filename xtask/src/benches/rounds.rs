@@ -25,21 +25,33 @@ impl Spread {
     }
 }
 
-/// Runs both sides once a round, each first in every other round.
-pub(crate) fn pairs<T>(
+impl Spread {
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self {
+            median: self.median * factor,
+            min: self.min * factor,
+            max: self.max * factor,
+        }
+    }
+}
+
+/// Runs every side once a round, beginning with another one each round.
+pub(crate) fn turns<T, const SIDES: usize>(
     rounds: u16,
-    mut without: impl FnMut() -> Result<T>,
-    mut with: impl FnMut() -> Result<T>,
-) -> Result<Vec<(T, T)>> {
-    (0..rounds)
-        .map(|round| {
-            if round % 2 == 0 {
-                let first = without()?;
-                Ok((first, with()?))
-            } else {
-                let first = with()?;
-                Ok((without()?, first))
+    mut sides: [&mut dyn FnMut() -> Result<T>; SIDES],
+) -> Result<Vec<[T; SIDES]>> {
+    let mut all = Vec::new();
+    for round in 0..usize::from(rounds) {
+        let mut results = [const { None }; SIDES];
+        let order = (0..SIDES).cycle().skip(round % SIDES).take(SIDES);
+        for side in order {
+            if let (Some(run), Some(result)) = (sides.get_mut(side), results.get_mut(side)) {
+                *result = Some(run()?);
             }
-        })
-        .collect()
+        }
+        let results: Option<Vec<T>> = results.into_iter().collect();
+        let results = results.and_then(|results| results.try_into().ok());
+        all.push(results.context("a side did not run")?);
+    }
+    Ok(all)
 }

@@ -22,27 +22,28 @@ pub(crate) fn read(rounds: u16) -> Result<Vec<Row>> {
         let mut process = Process::start()?;
         process.read(Kind::Typed)?;
         progress("reading");
-        let measured = rounds::pairs(rounds, ss, || {
+        let mut read = || {
             let cost = process.read(Kind::Typed)?;
             ensure!(cost.sockets >= sockets, "sockets are missing");
             Ok(cost.elapsed.as_secs_f64() * 1e3)
-        })?;
-        let column = |part: fn(&(f64, f64)) -> f64| Spread::of(measured.iter().map(part));
+        };
+        let measured = rounds::turns(rounds, [&mut ss, &mut read])?;
+        let column = |part: fn(&[f64; 2]) -> f64| Spread::of(measured.iter().map(part));
         rows.extend([
             Row::new(
                 format!("{sockets} sockets, `ss -tunapi`"),
                 "ms",
-                column(|(ss, _)| *ss)?,
+                column(|[ss, _]| *ss)?,
             ),
             Row::new(
                 format!("{sockets} sockets, `Reader::read()`"),
                 "ms",
-                column(|(_, read)| *read)?,
+                column(|[_, read]| *read)?,
             ),
             Row::new(
                 format!("{sockets} sockets, times faster than `ss -tunapi`"),
                 "",
-                column(|(ss, read)| ss / read)?,
+                column(|[ss, read]| ss / read)?,
             )
             .target(Target::AtLeast(20.0)),
         ]);

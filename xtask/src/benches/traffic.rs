@@ -13,6 +13,7 @@ use anyhow::{Result, anyhow};
 use crate::{
     clock,
     collector::Running,
+    floor::Floor,
     rounds::{self, Spread},
     table::{Row, Target},
 };
@@ -54,35 +55,51 @@ fn compare(
     traffic: fn() -> Result<Rate>,
 ) -> Result<Vec<Row>> {
     traffic()?;
-    let measured = rounds::pairs(rounds, traffic, || {
+    let floor = Floor::new()?;
+    let mut without = traffic;
+    let mut with = || {
         let running = Running::start(collector)?;
         let rate = traffic();
         drop(running);
         rate
-    })?;
-    let ratio = |part: fn(&Rate) -> f64| {
-        Spread::of(
-            measured
-                .iter()
-                .map(|(without, with)| part(with) / part(without)),
-        )
     };
+    let mut empty = || {
+        let _links = floor.attach()?;
+        traffic()
+    };
+    let measured = rounds::turns(rounds, [&mut without, &mut with, &mut empty])?;
+    let ratio = |part: fn(&[Rate; 3]) -> f64| Spread::of(measured.iter().map(part));
     Ok(vec![
         Row::new(
             format!("{what}, without the collector"),
             unit,
-            Spread::of(measured.iter().map(|(without, _)| without.a_second * scale))?,
+            ratio(|[without, ..]| without.a_second)?.times(scale),
         ),
         Row::new(
             format!("{what}, with / without"),
             "",
-            ratio(|rate| rate.a_second)?,
+            ratio(|[without, with, _]| with.a_second / without.a_second)?,
         )
         .target(Target::AtLeast(target)),
         Row::new(
+            format!("{what}, with empty programs on the same hooks / without"),
+            "",
+            ratio(|[without, _, empty]| empty.a_second / without.a_second)?,
+        ),
+        Row::new(
             format!("{what} a second of CPU time, with / without"),
             "",
-            ratio(|rate| rate.a_cpu_second)?,
+            ratio(|[without, with, _]| with.a_cpu_second / without.a_cpu_second)?,
+        ),
+        Row::new(
+            format!("{what} a second of CPU time, with empty programs / without"),
+            "",
+            ratio(|[without, _, empty]| empty.a_cpu_second / without.a_cpu_second)?,
+        ),
+        Row::new(
+            format!("{what} a second of CPU time, with / with empty programs"),
+            "",
+            ratio(|[_, with, empty]| with.a_cpu_second / empty.a_cpu_second)?,
         ),
     ])
 }

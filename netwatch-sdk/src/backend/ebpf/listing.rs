@@ -56,7 +56,7 @@ pub(super) struct Listing {
     /// Beside each row: how many listings in a row have missed it.
     absences: Vec<u8>,
     places: IdMap<Identity, usize>,
-    /// How many ends had been lost when the listing before this, and when this began.
+    /// How many ends were lost when the listing before this, and when this began.
     untold: [u64; 2],
     /// Listings since the last whole one.
     partial: u32,
@@ -71,7 +71,7 @@ impl Listing {
         &self.rows
     }
 
-    /// Begins a listing, of one pass or several. `untold` ends have been lost so far.
+    /// Begins a listing, of one pass or several. `untold` ends were lost so far.
     pub(super) fn begin(&mut self, untold: u64) {
         self.untold = [self.untold[1], untold];
         self.is_whole = self.in_doubt || self.partial >= WHOLE_EVERY;
@@ -85,15 +85,15 @@ impl Listing {
         self.is_whole
     }
 
-    /// `true` when ends have been lost since the listing before began.
-    const fn ends_were_lost(&self, untold: u64) -> bool {
+    /// `true` when ends were lost since the listing before began, or are under way.
+    const fn ends_are_missing(&self, untold: u64) -> bool {
         untold != self.untold[0]
     }
 
-    /// Begins again, with a whole listing, if this one is not and ends have been lost
-    /// meanwhile: what it did not list may have ended.
+    /// Begins again, with a whole listing, if this one is not and ends are missing: what
+    /// it did not list may have ended.
     pub(super) fn must_begin_again(&mut self, untold: u64) -> bool {
-        if self.is_whole || !self.ends_were_lost(untold) {
+        if self.is_whole || !self.ends_are_missing(untold) {
             return false;
         }
         self.is_whole = true;
@@ -117,8 +117,8 @@ impl Listing {
     }
 
     /// Ends a listing. Keeps, as they were, the sockets that are `quiet`, as many as its
-    /// last pass says, and those that it missed: neither listed nor ended. When ends were
-    /// lost (there are more `untold`) none of the latter is kept: it may have ended.
+    /// last pass says, and those that it missed: neither listed nor ended. When ends are
+    /// missing (there are more `untold`) none of the latter is kept: it may have ended.
     pub(super) fn complete(&mut self, ended: &IdSet<Identity>, untold: u64, quiet: u64) {
         if self.is_whole {
             (self.partial, self.in_doubt) = (0, false);
@@ -126,7 +126,7 @@ impl Listing {
             self.partial += 1;
             self.keep_quiet(ended, quiet);
         }
-        let is_sure = !self.ends_were_lost(untold);
+        let is_sure = !self.ends_are_missing(untold);
         self.remove_if(|row, absences| {
             absences > 0 && (!is_sure || absences >= ABSENCES || ended.contains(&Identity::of(row)))
         });

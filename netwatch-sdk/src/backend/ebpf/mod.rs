@@ -52,6 +52,7 @@ use self::{
     cgroup::CgroupPaths,
     listing::{Identity, Listing},
     load::Loaded,
+    programs::Store,
     pump::EbpfFeed,
     self_test::Outcome,
     watchdog::Watchdog,
@@ -83,6 +84,9 @@ pub(crate) struct Ebpf {
     ownerless: IdSet<u64>,
     watchdog: Watchdog,
     records: usize,
+    /// Rows of ended sockets that were read, and that were lost.
+    told: u64,
+    lost: u64,
     unreadable: u64,
 }
 
@@ -121,8 +125,26 @@ impl Ebpf {
             ownerless: IdSet::default(),
             watchdog: Watchdog::new(Instant::now()),
             records: 0,
+            told: 0,
+            lost: 0,
             unreadable: 0,
         })
+    }
+
+    fn map_pressure(&self) -> Vec<MapPressure> {
+        let mut maps = vec![MapPressure {
+            name: "PROCESSES",
+            used: self.records as u64,
+            capacity: u64::from(self.sizes.processes),
+        }];
+        if self.loaded.store == Store::Table {
+            maps.push(MapPressure {
+                name: Store::Table.map(),
+                used: self.listing.rows().len() as u64,
+                capacity: u64::from(self.sizes.sockets),
+            });
+        }
+        maps
     }
 
     /// One pass over all sockets; returns how many had no row because nothing changed.
@@ -158,17 +180,23 @@ impl Ebpf {
             .map_err(|error| Error::io("the list of sockets", error))
     }
 
-    fn closed_sockets(&self) -> Result<(Vec<SocketRow>, u64)> {
-        let (mut rows, mut unreadable) = (Vec::new(), 0);
+    /// The rows of sockets that have ended since the last reading. `ends` are all ends
+    /// so far: without new ones there is nothing to map.
+    fn closed_sockets(&mut self, ends: u64) -> Result<Vec<SocketRow>> {
+        let mut rows = Vec::new();
+        if ends == self.told + self.lost {
+            return Ok(rows);
+        }
         let mut closed = ring(&self.loaded, "CLOSED")?;
         while let Some(item) = closed.next() {
+            self.told += 1;
             match SocketRow::read_from_prefix(&item) {
                 Ok((row, _)) if row.record.owner == ProcessKey::TEST => {}
                 Ok((row, _)) => rows.push(row),
-                Err(_) => unreadable += 1,
+                Err(_) => self.unreadable += 1,
             }
         }
-        Ok((rows, unreadable))
+        Ok(rows)
     }
 
     fn counter(&self, index: u32) -> Result<u64> {
@@ -282,12 +310,14 @@ impl Measure for Ebpf {
             records
         };
         let mut quiet = self.list_with_owners()?;
-        let (closed, unreadable) = self.closed_sockets()?;
-        self.unreadable += unreadable;
+        let ends = self.counter(counters::ENDS)?;
+        let closed = self.closed_sockets(ends)?;
         self.records = records.len();
         let counted = self.counters()?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
-        let untold = count(counters::CLOSED_ROWS);
+        self.lost = count(counters::CLOSED_ROWS);
+        // Lost, or on their way: those bytes may be in `PROCESSES`.
+        let untold = self.lost.max(ends.saturating_sub(self.told));
         if self.listing.must_begin_again(untold) {
             quiet = self.list()?;
         }
@@ -384,11 +414,7 @@ impl Measure for Ebpf {
                 Ok(path) => Packets::Counted(path.display().to_string()),
                 Err(why) => Packets::NotCounted(why.clone()),
             },
-            maps: vec![MapPressure {
-                name: "PROCESSES",
-                used: self.records as u64,
-                capacity: u64::from(self.sizes.processes),
-            }],
+            maps: self.map_pressure(),
             limits,
             ..Status::of(Source::Ebpf)
         }
