@@ -63,8 +63,8 @@ pub struct SocketRecord {
     pub last_remote_port_be: u16,
     /// `COOKIE_*`: which number identifies the socket.
     pub cookie: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// 1 once the row that says so is in `DNS`: the socket serves DNS.
+    pub serves_dns: u8,
     /// How often the TCP state has changed.
     pub states: u32,
     /// TCP, where sent bytes are taken from `write_seq`: up to where they are counted.

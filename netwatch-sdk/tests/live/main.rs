@@ -28,7 +28,7 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare conservation counted director edges events family limits namespace netlink observe
+    actor calls compare conservation counted detect director dns edges events family limits namespace netlink observe
     options programs quiet results shape shapes suite_older suite_readers suite_shapes suite_table truth
 }
 
@@ -61,6 +61,8 @@ fn main() -> std::process::ExitCode {
         conservation::trials(),
         edges::trials(),
         events::trials(),
+        dns::trials(),
+        detect::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     drop(programs);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::{
     actor::{Act, Actor},
     calls::{self, Mover},
-    edges, events, shapes,
+    detect, dns, edges, events, shapes,
 };
 
 /// Which addresses a shape uses.
@@ -142,9 +142,11 @@ fn nothing(_: &Actor) -> anyhow::Result<()> {
 /// The shape that `name` means.
 pub(crate) fn named(name: &str) -> Option<&'static Shape> {
     const COLLECTOR: &Shape = &edges::child::SHAPE;
+    const DNS: &Shape = &dns::parts::SHAPE;
+    const DETECT: &Shape = &detect::SHAPE;
     let mut all = shapes::all()
         .iter()
-        .chain([COLLECTOR])
+        .chain([COLLECTOR, DNS, DETECT])
         .chain(&events::traffic::SHAPES);
     all.find(|shape| shape.name() == name)
 }
