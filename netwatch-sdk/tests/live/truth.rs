@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Moved(Moved),
     /// Connections that a process made, tried or accepted.
     Attempts { attempts: Vec<Attempt> },
+    /// What the kernel says of one TCP connection.
+    Tcp(TcpInfo),
     /// The process waits for the word to go on.
     Paused { at: String },
     /// A collector was started, or not.
@@ -95,6 +97,16 @@ pub(crate) struct Moved {
     pub(crate) held: bool,
 }
 
+/// The kernel's own figures of a connection, from `TCP_INFO`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TcpInfo {
+    pub(crate) cookie: u64,
+    pub(crate) rtt_us: u32,
+    pub(crate) variation_us: u32,
+    pub(crate) min_rtt_us: u32,
+    pub(crate) retransmits: u64,
+}
+
 /// Which socket. Its cookie; but the kernel gives the sockets that a multipath TCP
 /// listener accepts the cookie of the listener, so those go by their addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,6 +141,7 @@ pub(crate) struct Truth {
     pub(crate) processes: Vec<ProcessTruth>,
     pub(crate) moved: Vec<Moved>,
     pub(crate) attempts: Vec<Attempt>,
+    pub(crate) connections: Vec<TcpInfo>,
 }
 
 impl Truth {
@@ -137,6 +150,7 @@ impl Truth {
             Event::Process(process) => self.processes.push(process),
             Event::Moved(moved) => self.moved.push(moved),
             Event::Attempts { attempts } => self.attempts.extend(attempts),
+            Event::Tcp(info) => self.connections.push(info),
             _ => {}
         }
     }
@@ -146,6 +160,7 @@ impl Truth {
         self.processes.extend(other.processes);
         self.moved.extend(other.moved);
         self.attempts.extend(other.attempts);
+        self.connections.extend(other.connections);
     }
 
     /// Bytes (sent, received) of one process.
