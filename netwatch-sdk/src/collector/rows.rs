@@ -1,6 +1,6 @@
 //! Readings to wire rows: what moved between two of them.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, mem, net::SocketAddr, time::Duration};
 
 use super::reader::Totals;
 use crate::{
@@ -9,9 +9,9 @@ use crate::{
     wire::{ConnectionDetail, ProcessBandwidth, Snapshot, Source},
 };
 
-/// The network part of a snapshot.
+/// The network part of a snapshot, without the connections.
 pub(super) fn snapshot(
-    reading: Reading,
+    reading: &Reading,
     previous: &HashMap<Attribution, Totals>,
     elapsed: Duration,
 ) -> Snapshot {
@@ -47,21 +47,33 @@ pub(super) fn snapshot(
                 })
                 .collect(),
         ),
-        connections: Some(
-            reading
-                .open
-                .into_iter()
-                .map(|socket| connection_row(socket, false, reading.source))
-                .chain(
-                    reading
-                        .closed
-                        .into_iter()
-                        .map(|socket| connection_row(socket, true, reading.source)),
-                )
-                .collect(),
-        ),
+        connections: None,
         alerts: None,
         dns_analytics: None,
+    }
+}
+
+/// The sockets of a reading, and whether each has closed.
+fn sockets(reading: Reading) -> impl Iterator<Item = (Socket, bool)> {
+    let open = reading.open.into_iter().map(|socket| (socket, false));
+    open.chain(reading.closed.into_iter().map(|socket| (socket, true)))
+}
+
+/// A row for every socket.
+pub(super) fn connections(reading: Reading) -> Vec<ConnectionDetail> {
+    let source = reading.source;
+    sockets(reading)
+        .map(|(socket, closed)| connection_row(socket, closed, source))
+        .collect()
+}
+
+/// The same rows, one at a time.
+pub(super) fn each_connection(reading: Reading, mut row: impl FnMut(&ConnectionDetail)) {
+    let source = reading.source;
+    let mut place = ConnectionDetail::default();
+    for (socket, closed) in sockets(reading) {
+        fill_row(&mut place, socket, closed, source);
+        row(&place);
     }
 }
 
@@ -132,41 +144,75 @@ fn process_row(
     })
 }
 
-/// `address:port`; IPv6 in brackets. As `Display` writes it, in a fraction of the time.
-fn endpoint(address: SocketAddr) -> String {
-    const LONGEST_V4: usize = "255.255.255.255:65535".len();
+/// Writes `address:port`, IPv6 in brackets. As `Display` does, in a fraction of the time.
+fn set_endpoint(text: &mut String, address: SocketAddr) {
+    text.clear();
     let SocketAddr::V4(v4) = address else {
-        return address.to_string();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{address}");
+        return;
     };
-    let mut text = String::with_capacity(LONGEST_V4);
-    let mut number = |number: u16, then: Option<char>| {
+    let mut bytes = mem::take(text).into_bytes();
+    let mut number = |number: u16, then: Option<u8>| {
         let mut divisor = 10_000;
         while divisor > 1 && number < divisor {
             divisor /= 10;
         }
         while divisor > 0 {
-            text.push(char::from(b'0' + (number / divisor % 10) as u8));
+            bytes.push(b'0' + (number / divisor % 10) as u8);
             divisor /= 10;
         }
-        text.extend(then);
+        bytes.extend(then);
     };
     let [a, b, c, d] = v4.ip().octets();
-    for (octet, then) in [(a, '.'), (b, '.'), (c, '.'), (d, ':')] {
+    for (octet, then) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':')] {
         number(octet.into(), Some(then));
     }
     number(v4.port(), None);
-    text
+    *text = String::from_utf8(bytes).unwrap_or_default();
+}
+
+fn set(text: &mut String, to: &str) {
+    text.clear();
+    text.push_str(to);
 }
 
 /// One socket as it goes over the wire.
 pub(crate) fn connection_row(socket: Socket, closed: bool, source: Source) -> ConnectionDetail {
-    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
-    let remote = socket.remote.map_or_else(|| "*:*".to_owned(), endpoint);
-    ConnectionDetail {
-        protocol: socket.protocol.to_string(),
-        local_addr: endpoint(socket.local),
-        remote_addr: remote,
-        state: socket.state.name(socket.protocol).to_owned(),
+    let mut row = ConnectionDetail::default();
+    fill_row(&mut row, socket, closed, source);
+    row
+}
+
+/// Makes a row that socket's, in the memory of the one it was.
+fn fill_row(row: &mut ConnectionDetail, socket: Socket, closed: bool, source: Source) {
+    let micros = |time: Duration| {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        nanos as f64 / 1000.0
+    };
+    let ConnectionDetail {
+        mut protocol,
+        mut local_addr,
+        mut remote_addr,
+        mut state,
+        direction,
+        ..
+    } = mem::take(row);
+    match socket.protocol {
+        Protocol::Tcp => set(&mut protocol, "TCP"),
+        other => set(&mut protocol, &other.to_string()),
+    }
+    set_endpoint(&mut local_addr, socket.local);
+    match socket.remote {
+        Some(remote) => set_endpoint(&mut remote_addr, remote),
+        None => set(&mut remote_addr, "*:*"),
+    }
+    set(&mut state, socket.state.name(socket.protocol));
+    *row = ConnectionDetail {
+        protocol,
+        local_addr,
+        remote_addr,
+        state,
         pid: socket.owner.map(|owner| owner.pid.0),
         process_name: socket.owner_name,
         kernel_rtt_us: socket.rtt.map(|rtt| micros(rtt.smoothed)),
@@ -182,9 +228,11 @@ pub(crate) fn connection_row(socket: Socket, closed: bool, source: Source) -> Co
         rtt_var_us: socket.rtt.and_then(|rtt| rtt.variation).map(micros),
         rtt_min_us: socket.rtt.and_then(|rtt| rtt.minimum).map(micros),
         retransmits: socket.retransmits,
-        direction: socket
-            .direction
-            .map(|direction| direction.name().to_owned()),
+        direction: socket.direction.map(|to| {
+            let mut direction = direction.unwrap_or_default();
+            set(&mut direction, to.name());
+            direction
+        }),
         uid: socket.uid,
         cookie: Some(socket.id.0),
         netns_cookie: socket.netns.and_then(|netns| netns.cookie),
@@ -193,7 +241,7 @@ pub(crate) fn connection_row(socket: Socket, closed: bool, source: Source) -> Co
         closed: closed.then_some(true),
         source: Some(source),
         accuracy: Some(socket.accuracy),
-    }
+    };
 }
 
 #[cfg(test)]
@@ -212,7 +260,9 @@ mod tests {
             "[fe80::1%3]:53",
         ] {
             let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(endpoint(address), address.to_string());
+            let mut endpoint = "what was there before".to_owned();
+            set_endpoint(&mut endpoint, address);
+            assert_eq!(endpoint, address.to_string());
         }
     }
 }
