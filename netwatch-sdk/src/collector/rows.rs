@@ -54,24 +54,29 @@ pub(super) fn snapshot(
 }
 
 /// The sockets of a reading, and whether each has closed.
-fn sockets(reading: Reading) -> impl Iterator<Item = (Socket, bool)> {
-    let open = reading.open.into_iter().map(|socket| (socket, false));
-    open.chain(reading.closed.into_iter().map(|socket| (socket, true)))
+fn sockets(reading: &mut Reading) -> impl Iterator<Item = (&mut Socket, bool)> {
+    let open = reading.open.iter_mut().map(|socket| (socket, false));
+    open.chain(reading.closed.iter_mut().map(|socket| (socket, true)))
 }
 
 /// A row for every socket.
-pub(super) fn connections(reading: Reading) -> Vec<ConnectionDetail> {
+pub(super) fn connections(mut reading: Reading) -> Vec<ConnectionDetail> {
     let source = reading.source;
-    sockets(reading)
-        .map(|(socket, closed)| connection_row(socket, closed, source))
-        .collect()
+    let mut rows = Vec::with_capacity(reading.open.len() + reading.closed.len());
+    for (socket, closed) in sockets(&mut reading) {
+        rows.push(ConnectionDetail::default());
+        if let Some(row) = rows.last_mut() {
+            fill_row(row, socket, closed, source);
+        }
+    }
+    rows
 }
 
 /// The same rows, one at a time.
-pub(super) fn each_connection(reading: Reading, mut row: impl FnMut(&ConnectionDetail)) {
+pub(super) fn each_connection(mut reading: Reading, mut row: impl FnMut(&ConnectionDetail)) {
     let source = reading.source;
     let mut place = ConnectionDetail::default();
-    for (socket, closed) in sockets(reading) {
+    for (socket, closed) in sockets(&mut reading) {
         fill_row(&mut place, socket, closed, source);
         row(&place);
     }
@@ -154,14 +159,16 @@ fn set_endpoint(text: &mut String, address: SocketAddr) {
     };
     let mut bytes = mem::take(text).into_bytes();
     let mut number = |number: u16, then: Option<u8>| {
-        let mut divisor = 10_000;
-        while divisor > 1 && number < divisor {
-            divisor /= 10;
-        }
-        while divisor > 0 {
-            bytes.push(b'0' + (number / divisor % 10) as u8);
-            divisor /= 10;
-        }
+        let digits = [
+            number / 10_000,
+            number / 1_000 % 10,
+            number / 100 % 10,
+            number / 10 % 10,
+            number % 10,
+        ];
+        let leading = digits.iter().take(4).take_while(|&&digit| digit == 0);
+        let digits = digits.iter().skip(leading.count());
+        bytes.extend(digits.map(|&digit| b'0' + digit as u8));
         bytes.extend(then);
     };
     let [a, b, c, d] = v4.ip().octets();
@@ -178,70 +185,83 @@ fn set(text: &mut String, to: &str) {
 }
 
 /// One socket as it goes over the wire.
-pub(crate) fn connection_row(socket: Socket, closed: bool, source: Source) -> ConnectionDetail {
+pub(crate) fn connection_row(mut socket: Socket, closed: bool, source: Source) -> ConnectionDetail {
     let mut row = ConnectionDetail::default();
-    fill_row(&mut row, socket, closed, source);
+    fill_row(&mut row, &mut socket, closed, source);
     row
 }
 
-/// Makes a row that socket's, in the memory of the one it was.
-fn fill_row(row: &mut ConnectionDetail, socket: Socket, closed: bool, source: Source) {
+/// Makes a row that socket's, in the memory of the one it was; takes its owner's name.
+fn fill_row(row: &mut ConnectionDetail, socket: &mut Socket, is_closed: bool, by: Source) {
     let micros = |time: Duration| {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         nanos as f64 / 1000.0
     };
     let ConnectionDetail {
-        mut protocol,
-        mut local_addr,
-        mut remote_addr,
-        mut state,
-        direction,
-        ..
-    } = mem::take(row);
-    match socket.protocol {
-        Protocol::Tcp => set(&mut protocol, "TCP"),
-        other => set(&mut protocol, &other.to_string()),
-    }
-    set_endpoint(&mut local_addr, socket.local);
-    match socket.remote {
-        Some(remote) => set_endpoint(&mut remote_addr, remote),
-        None => set(&mut remote_addr, "*:*"),
-    }
-    set(&mut state, socket.state.name(socket.protocol));
-    *row = ConnectionDetail {
         protocol,
         local_addr,
         remote_addr,
         state,
-        pid: socket.owner.map(|owner| owner.pid.0),
-        process_name: socket.owner_name,
-        kernel_rtt_us: socket.rtt.map(|rtt| micros(rtt.smoothed)),
-        rx_bytes: socket.payload.map(|payload| payload.rx_bytes),
-        tx_bytes: socket.payload.map(|payload| payload.tx_bytes),
-        wire_rx_bytes: socket.wire.map(|wire| wire.rx_bytes),
-        wire_tx_bytes: socket.wire.map(|wire| wire.tx_bytes),
-        wire_rx_packets: socket.wire.map(|wire| wire.rx_packets),
-        wire_tx_packets: socket.wire.map(|wire| wire.tx_packets),
-        loopback_bytes: socket
-            .wire
-            .map(|wire| wire.loopback_rx_bytes + wire.loopback_tx_bytes),
-        rtt_var_us: socket.rtt.and_then(|rtt| rtt.variation).map(micros),
-        rtt_min_us: socket.rtt.and_then(|rtt| rtt.minimum).map(micros),
-        retransmits: socket.retransmits,
-        direction: socket.direction.map(|to| {
-            let mut direction = direction.unwrap_or_default();
-            set(&mut direction, to.name());
-            direction
-        }),
-        uid: socket.uid,
-        cookie: Some(socket.id.0),
-        netns_cookie: socket.netns.and_then(|netns| netns.cookie),
-        netns_inode: socket.netns.map(|netns| netns.inode),
-        cgroup_id: socket.cgroup_id,
-        closed: closed.then_some(true),
-        source: Some(source),
-        accuracy: Some(socket.accuracy),
-    };
+        pid,
+        process_name,
+        kernel_rtt_us,
+        rx_bytes,
+        tx_bytes,
+        wire_rx_bytes,
+        wire_tx_bytes,
+        wire_rx_packets,
+        wire_tx_packets,
+        loopback_bytes,
+        rtt_var_us,
+        rtt_min_us,
+        retransmits,
+        direction,
+        uid,
+        cookie,
+        netns_cookie,
+        netns_inode,
+        cgroup_id,
+        closed,
+        source,
+        accuracy,
+    } = row;
+    match socket.protocol {
+        Protocol::Tcp => set(protocol, "TCP"),
+        other => set(protocol, &other.to_string()),
+    }
+    set_endpoint(local_addr, socket.local);
+    match socket.remote {
+        Some(remote) => set_endpoint(remote_addr, remote),
+        None => set(remote_addr, "*:*"),
+    }
+    set(state, socket.state.name(socket.protocol));
+    *pid = socket.owner.map(|owner| owner.pid.0);
+    mem::swap(process_name, &mut socket.owner_name);
+    *kernel_rtt_us = socket.rtt.map(|rtt| micros(rtt.smoothed));
+    *rx_bytes = socket.payload.map(|payload| payload.rx_bytes);
+    *tx_bytes = socket.payload.map(|payload| payload.tx_bytes);
+    *wire_rx_bytes = socket.wire.map(|wire| wire.rx_bytes);
+    *wire_tx_bytes = socket.wire.map(|wire| wire.tx_bytes);
+    *wire_rx_packets = socket.wire.map(|wire| wire.rx_packets);
+    *wire_tx_packets = socket.wire.map(|wire| wire.tx_packets);
+    *loopback_bytes = socket
+        .wire
+        .map(|wire| wire.loopback_rx_bytes + wire.loopback_tx_bytes);
+    *rtt_var_us = socket.rtt.and_then(|rtt| rtt.variation).map(micros);
+    *rtt_min_us = socket.rtt.and_then(|rtt| rtt.minimum).map(micros);
+    *retransmits = socket.retransmits;
+    match socket.direction {
+        Some(to) => set(direction.get_or_insert_default(), to.name()),
+        None => *direction = None,
+    }
+    *uid = socket.uid;
+    *cookie = Some(socket.id.0);
+    *netns_cookie = socket.netns.and_then(|netns| netns.cookie);
+    *netns_inode = socket.netns.map(|netns| netns.inode);
+    *cgroup_id = socket.cgroup_id;
+    *closed = is_closed.then_some(true);
+    *source = Some(by);
+    *accuracy = Some(socket.accuracy);
 }
 
 #[cfg(test)]
