@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`socket`] | `SOCKETS`: the counters kept in every socket; and a socket's row as it is read |
+//! | [`socket`] | `SOCKETS`, `SOCKET_TABLE`: the counters of every socket; and a socket's row as it is read |
 //! | [`process`] | `PROCESSES`: what a process moved beyond its open sockets |
 //! | [`event`] | `EVENTS`: what happened to connections; `LISTENERS`: who listens |
 //! | [`counters`] | `COUNTERS`: what was lost, and what is asked for |

@@ -44,6 +44,7 @@ offsets! {
     sock_local_v6: "sock" . "__sk_common.skc_v6_rcv_saddr",
     sock_remote_v6: "sock" . "__sk_common.skc_v6_daddr",
     sock_net: "sock" . "__sk_common.skc_net.net",
+    sock_cookie: "sock" . "__sk_common.skc_cookie.counter",
     sock_error: "sock" . "sk_err",
     sock_protocol: "sock" . "sk_protocol",
     sock_uid: "sock" . "sk_uid",
@@ -51,6 +52,7 @@ offsets! {
     sock_user_data: "sock" . "sk_user_data",
     sock_kernel_bit: "sock" . "sk_kern_sock",
     sock_cgroup: "sock" . "sk_cgrp_data.cgroup",
+    sock_cgroup_bits: "sock" . "sk_cgrp_data.val",
     net_cookie: "net" . "net_cookie",
     net_inode: "net" . "ns.inum",
     cgroup_kn: "cgroup" . "kn",
@@ -58,6 +60,10 @@ offsets! {
     socket_sk: "socket" . "sk",
     tcp_local_port: "tcp_sock" . "inet_conn.icsk_inet.inet_sport",
     tcp_copied_seq: "tcp_sock" . "copied_seq",
+    tcp_write_seq: "tcp_sock" . "write_seq",
+    tcp_snd_una: "tcp_sock" . "snd_una",
+    tcp_bytes_acked: "tcp_sock" . "bytes_acked",
+    tcp_repair_bit: "tcp_sock" . "repair",
     tcp_rcv_nxt: "tcp_sock" . "rcv_nxt",
     tcp_bytes_received: "tcp_sock" . "bytes_received",
     tcp_srtt: "tcp_sock" . "srtt_us",
@@ -74,6 +80,10 @@ offsets! {
     task_cgroups: "task_struct" . "cgroups",
     css_set_cgroup: "css_set" . "dfl_cgrp",
     signal_live: "signal_struct" . "live.counter",
+    file_data: "file" . "private_data",
+    file_inode: "file" . "f_inode",
+    inode_super: "inode" . "i_sb",
+    super_magic: "super_block" . "s_magic",
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::FIELDS.len());

@@ -1,4 +1,5 @@
-//! The map `SOCKETS`, and a socket's row in the ring buffers `OPEN` and `CLOSED`.
+//! The maps `SOCKETS` and `SOCKET_TABLE`, and a socket's row in the ring buffers `OPEN`
+//! and `CLOSED`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -23,7 +24,7 @@ pub const LOOPBACK: usize = 0;
 /// Index into a pair of [`Wire`]: packets over any other device.
 pub const NETWORK: usize = 1;
 
-/// The counters kept in a socket, in its socket storage.
+/// The counters kept of a socket: in its socket storage, or in a table by its address.
 ///
 /// All zero is a socket that was just seen and has no owner yet.
 #[repr(C)]
@@ -60,10 +61,16 @@ pub struct SocketRecord {
     pub last_remote: [u64; 2],
     /// Likewise, network order.
     pub last_remote_port_be: u16,
+    /// `COOKIE_*`: which number identifies the socket.
+    pub cookie: u8,
     /// Always 0.
-    pub reserved: u16,
+    pub reserved: u8,
     /// How often the TCP state has changed.
     pub states: u32,
+    /// TCP, where sent bytes are taken from `write_seq`: up to where they are counted.
+    pub written_seq: u32,
+    /// With [`COOKIE_OWN`]: tells it from other sockets at the same address.
+    pub born: u32,
 }
 
 impl SocketRecord {
@@ -90,6 +97,11 @@ impl SocketRecord {
     }
 }
 
+/// The kernel has given the socket its cookie.
+pub const COOKIE_KERNEL: u8 = 1;
+/// The kernel had not when the socket was first listed: it has another number for good.
+pub const COOKIE_OWN: u8 = 2;
+
 /// `copied_seq` is set.
 pub const FLAG_MARKED: u32 = 1;
 /// This host connected.
@@ -103,6 +115,8 @@ pub const FLAG_OLDER: u32 = 1 << 3;
 pub const FLAG_ENDED: u32 = 1 << 5;
 /// A listener, now or before it closed.
 pub const FLAG_LISTENING: u32 = 1 << 4;
+/// `written_seq` is set.
+pub const FLAG_WRITTEN: u32 = 1 << 6;
 
 /// TCP: its last attempt to connect failed.
 pub const FLAG_FAILED: u32 = 1 << 6;
@@ -113,7 +127,7 @@ pub const FLAG_RECEIVED_FIRST: u32 = 1 << 7;
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketHeader {
-    /// The socket's cookie.
+    /// The socket's cookie, or a number with the highest bit set where it has none.
     pub cookie: u64,
     /// Its network namespace's cookie; 0 where the kernel has none.
     pub netns_cookie: u64,
@@ -166,6 +180,6 @@ pub struct SocketRow {
 }
 
 const _: () = assert!(size_of::<Wire>() == 32);
-const _: () = assert!(size_of::<SocketRecord>() == 192);
+const _: () = assert!(size_of::<SocketRecord>() == 200);
 const _: () = assert!(size_of::<SocketHeader>() == 96);
-const _: () = assert!(size_of::<SocketRow>() == 288);
+const _: () = assert!(size_of::<SocketRow>() == 296);

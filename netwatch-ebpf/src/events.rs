@@ -23,13 +23,13 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
     kernel::{
         IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, Sock, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
         TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
     },
     maps::{EVENTS, LISTENERS, PROCESSES, count, counter},
     records,
+    store::{self, in_table},
 };
 
 #[inline(always)]
@@ -99,13 +99,17 @@ pub unsafe fn broken(sk: Sock<false>, old: u8, record: *mut SocketRecord) {
 ///
 /// As for [`connecting`].
 #[inline(always)]
-pub unsafe fn datagram(sk: Sock<false>, record: *mut SocketRecord, received: bool) {
+pub unsafe fn datagram<const TABLE: bool, const PROBE: bool>(
+    sk: Sock<PROBE>,
+    record: *mut SocketRecord,
+    received: bool,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         if sk.protocol() != IPPROTO_UDP
             || sk.state() != TCP_ESTABLISHED
             || (*record).flags & FLAG_OLDER != 0
-            || !atomic::claim(&raw mut (*record).opened_ns, bpf_ktime_get_boot_ns())
+            || !store::claim::<TABLE>(sk.0, &raw mut (*record).opened_ns, bpf_ktime_get_boot_ns())
         {
             return;
         }
@@ -114,7 +118,14 @@ pub unsafe fn datagram(sk: Sock<false>, record: *mut SocketRecord, received: boo
         }
         records::keep_addresses(record, sk);
         if wanted() {
-            tell(OPENED, 0, 0, sk.0, &records::header(sk, sk.0), record);
+            tell(
+                OPENED,
+                0,
+                0,
+                sk.0,
+                &records::header(sk, sk.0, record),
+                record,
+            );
         }
     }
 }
@@ -148,12 +159,14 @@ pub unsafe fn closed(sk: *mut c_void, header: &SocketHeader, record: *const Sock
 }
 
 #[inline(always)]
-unsafe fn tell_state(kind: u8, old: u8, sk: Sock<false>, record: *const SocketRecord) {
+unsafe fn tell_state(kind: u8, old: u8, sk: Sock<false>, record: *mut SocketRecord) {
     if wanted() {
-        let mut header = records::header(sk, sk.0);
-        records::add_tcp(&mut header, sk);
         // SAFETY: the caller's promise.
-        unsafe { tell(kind, old, sk.error(), sk.0, &header, record) };
+        unsafe {
+            let mut header = records::header(sk, sk.0, record);
+            records::add_tcp(&mut header, sk);
+            tell(kind, old, sk.error(), sk.0, &header, record);
+        }
     }
 }
 
@@ -235,7 +248,10 @@ unsafe fn whose(
 ///
 /// As for [`connecting`].
 #[inline(always)]
-pub unsafe fn listening(sk: Sock<false>, record: *const SocketRecord) {
+pub unsafe fn listening<const PROBE: bool>(sk: Sock<PROBE>, record: *const SocketRecord) {
+    if in_table() {
+        return;
+    }
     // SAFETY: the caller's promise; the map value is checked for null.
     unsafe {
         if wanted() {
@@ -252,6 +268,10 @@ pub unsafe fn listening(sk: Sock<false>, record: *const SocketRecord) {
 
 #[inline(always)]
 unsafe fn listener(sk: *mut c_void, flags: u64) -> *mut Listener {
+    if in_table() {
+        // Programs cannot reach socket storage.
+        return ptr::null_mut();
+    }
     let map = (&raw const LISTENERS).cast_mut().cast();
     // SAFETY: the caller's promise; a null initial value means all zero.
     unsafe { bpf_sk_storage_get(map, sk, ptr::null_mut(), flags) }.cast()

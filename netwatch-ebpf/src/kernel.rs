@@ -5,7 +5,9 @@
 
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
-use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
+};
 use netwatch_common::{
     offsets::{ABSENT, Offsets},
     process::ProcessKey,
@@ -172,7 +174,7 @@ impl<const PROBE: bool> Sock<PROBE> {
     #[inline(always)]
     pub fn cgroup_id(self) -> u64 {
         if offset!(sock_cgroup) == ABSENT {
-            return 0;
+            return self.cgroup_id_of_bits();
         }
         let cgroup: *const c_void = self.field(offset!(sock_cgroup));
         // SAFETY: a `struct cgroup` and its `struct kernfs_node`; a null reads as zero.
@@ -182,19 +184,47 @@ impl<const PROBE: bool> Sock<PROBE> {
         }
     }
 
-    /// `true` when receive calls do not read the TCP stream itself: kernel TLS and
+    /// Before Linux 5.15: the cgroup's address shares its field with what cgroup v1 keeps
+    /// there; then the socket counts for the root.
+    #[inline(always)]
+    fn cgroup_id_of_bits(self) -> u64 {
+        const IS_OTHER: u64 = 0b11;
+        const ROOT: u64 = 1;
+        if offset!(sock_cgroup_bits) == ABSENT {
+            return 0;
+        }
+        let cgroup: u64 = self.field(offset!(sock_cgroup_bits));
+        if cgroup == 0 || cgroup & IS_OTHER != 0 {
+            return ROOT;
+        }
+        // SAFETY: a `struct cgroup` and its `struct kernfs_node`.
+        unsafe {
+            let node: *const c_void = load::<_, true>(cgroup as *const c_void, offset!(cgroup_kn));
+            load::<u64, true>(node, offset!(kernfs_node_id))
+        }
+    }
+
+    /// The cookie; 0 while the kernel has given it none.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        self.field(offset!(sock_cookie))
+    }
+
+    /// `true` when calls do not read and write the TCP stream itself: kernel TLS and
     /// other upper layer protocols, and sockets in a sockmap.
     #[inline(always)]
-    pub fn has_other_reader(self, tcp: Tcp) -> bool {
+    pub fn has_other_reader(self, tcp: Tcp<PROBE>) -> bool {
         const PSOCK: usize = 4;
         tcp.ulp() || self.field::<usize>(offset!(sock_user_data)) & PSOCK != 0
     }
-}
 
-impl Sock<false> {
     /// The socket as TCP; `None` for any other protocol.
     #[inline(always)]
-    pub fn tcp(self) -> Option<Tcp> {
+    pub fn tcp(self) -> Option<Tcp<PROBE>> {
+        if PROBE {
+            // What `bpf_skc_to_tcp_sock` looks at; hooks give full sockets only.
+            return (self.protocol() == IPPROTO_TCP).then_some(Tcp(self.0));
+        }
         // SAFETY: the verifier knows the pointer as a `struct sock`.
         let tcp = unsafe { bpf_skc_to_tcp_sock(self.0) };
         (!tcp.is_null()).then_some(Tcp(tcp.cast()))
@@ -203,20 +233,38 @@ impl Sock<false> {
 
 /// The `struct sock` of a `struct socket`.
 #[inline(always)]
-pub fn socket_of(socket: *const c_void) -> Sock<false> {
-    // SAFETY: the verifier knows the pointer as a `struct socket`.
-    Sock(unsafe { load::<*mut c_void, false>(socket, offset!(socket_sk)) })
+pub fn socket_of<const PROBE: bool>(socket: *const c_void) -> Sock<PROBE> {
+    // SAFETY: a `struct socket`; unless `PROBE`, the verifier knows it as one.
+    Sock(unsafe { load::<*mut c_void, PROBE>(socket, offset!(socket_sk)) })
+}
+
+/// The `struct socket` behind an open file, or null: what `bpf_sock_from_file` gives, on
+/// kernels that do not have it.
+#[inline(always)]
+pub fn socket_of_file(file: *const c_void) -> *const c_void {
+    const SOCKFS: u64 = 0x534F_434B;
+    // SAFETY: the verifier knows the file, and by it the others; a null reads as zero.
+    unsafe {
+        let inode: *const c_void = load::<_, false>(file, offset!(file_inode));
+        let super_block: *const c_void = load::<_, false>(inode, offset!(inode_super));
+        if load::<u64, false>(super_block, offset!(super_magic)) == SOCKFS {
+            // Null for a file that was opened with O_PATH.
+            load::<_, false>(file, offset!(file_data))
+        } else {
+            ptr::null()
+        }
+    }
 }
 
 /// A `struct tcp_sock`.
 #[derive(Clone, Copy)]
-pub struct Tcp(*const c_void);
+pub struct Tcp<const PROBE: bool>(*const c_void);
 
-impl Tcp {
+impl<const PROBE: bool> Tcp<PROBE> {
     #[inline(always)]
     fn field<T: Copy>(self, offset: u32) -> T {
         // SAFETY: `self.0` is a `struct tcp_sock`, the offset is one of its fields'.
-        unsafe { load::<T, false>(self.0, offset) }
+        unsafe { load::<T, PROBE>(self.0, offset) }
     }
 
     /// Network order. Unlike the socket's own field it is still there at the end.
@@ -238,6 +286,11 @@ impl Tcp {
             .wrapping_sub(self.copied_seq());
         self.field::<u64>(offset!(tcp_bytes_received))
             .wrapping_sub(u64::from(unread))
+    }
+
+    #[inline(always)]
+    pub fn write_seq(self) -> u32 {
+        self.field(offset!(tcp_write_seq))
     }
 
     #[inline(always)]
@@ -268,20 +321,24 @@ impl Tcp {
 
 /// A `struct task_struct`.
 #[derive(Clone, Copy)]
-pub struct Task(pub *const c_void);
+pub struct Task<const PROBE: bool>(pub *const c_void);
 
-impl Task {
+impl<const PROBE: bool> Task<PROBE> {
     /// The running thread.
     #[inline(always)]
     pub fn current() -> Self {
-        // SAFETY: always allowed; gives a pointer that the verifier knows.
+        if PROBE {
+            // SAFETY: always allowed.
+            return Self(unsafe { bpf_get_current_task() } as *const c_void);
+        }
+        // SAFETY: always allowed; gives a pointer that the verifier knows (Linux 5.11).
         Self(unsafe { bpf_get_current_task_btf() }.cast())
     }
 
     #[inline(always)]
     fn field<T: Copy>(self, offset: u32) -> T {
         // SAFETY: `self.0` is a `struct task_struct`, the offset is one of its fields'.
-        unsafe { load::<T, false>(self.0, offset) }
+        unsafe { load::<T, PROBE>(self.0, offset) }
     }
 
     /// The first thread of its process.
@@ -321,7 +378,7 @@ impl Task {
     pub fn group_is_dead(self) -> bool {
         let signal: *const c_void = self.field(offset!(task_signal));
         // SAFETY: a `struct signal_struct`, which lives as long as the task.
-        unsafe { load::<u32, false>(signal, offset!(signal_live)) == 0 }
+        unsafe { load::<u32, PROBE>(signal, offset!(signal_live)) == 0 }
     }
 
     /// Id of its cgroup v2.
@@ -330,9 +387,9 @@ impl Task {
         let set: *const c_void = self.field(offset!(task_cgroups));
         // SAFETY: a `css_set`, its default cgroup and that one's `struct kernfs_node`.
         unsafe {
-            let cgroup: *const c_void = load::<_, false>(set, offset!(css_set_cgroup));
-            let node: *const c_void = load::<_, false>(cgroup, offset!(cgroup_kn));
-            load::<u64, false>(node, offset!(kernfs_node_id))
+            let cgroup: *const c_void = load::<_, PROBE>(set, offset!(css_set_cgroup));
+            let node: *const c_void = load::<_, PROBE>(cgroup, offset!(cgroup_kn));
+            load::<u64, PROBE>(node, offset!(kernfs_node_id))
         }
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `cgroup/sock_create` | `(struct bpf_sock *)`, in `socket(2)` | 4.10 |
 //! | `cgroup/sock_release` | `(struct bpf_sock *)`, at the last `close(2)` | 5.9 |
+//! | `sockops` | `(struct bpf_sock_ops *)` | 4.13 |
 //! | tp_btf `inet_sock_set_state` | `(const struct sock *sk, int oldstate, int newstate)` | 4.16 |
 //! | tp_btf `tcp_destroy_sock` | `(struct sock *sk)` | 4.16 |
 //!
@@ -17,8 +18,9 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    macros::{btf_tracepoint, cgroup_sock},
-    programs::{BtfTracePointContext, SockContext},
+    helpers::bpf_get_socket_cookie,
+    macros::{btf_tracepoint, cgroup_sock, sock_ops},
+    programs::{BtfTracePointContext, SockContext, SockOpsContext},
 };
 use aya_log_ebpf::{debug, trace};
 use netwatch_common::socket::{
@@ -31,6 +33,7 @@ use crate::{
         IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
     },
     processes, records,
+    store::{self, in_table},
 };
 
 const ALLOW: i32 = 1;
@@ -40,18 +43,34 @@ const DIRECTIONS: u32 = FLAG_INCOMING | FLAG_OUTGOING | FLAG_LISTENING;
 /// A process makes a socket: it owns it.
 #[cgroup_sock(sock_create)]
 pub fn sock_create(ctx: SockContext) -> i32 {
+    let sk = ctx.as_ptr();
     // SAFETY: the program's context is the socket.
-    if let Some(record) = unsafe { records::find_or_make(ctx.as_ptr()) } {
-        let leader = Task::current().leader();
+    if let Some(record) = unsafe { store::find_or_make(sk) } {
+        let leader = Task::<false>::current().leader();
         let key = processes::current_key(leader);
-        // SAFETY: a map value, checked for null.
+        // SAFETY: a map value, checked for null; the helper takes the context.
         unsafe {
-            records::claim(record, &key, leader);
+            records::claim::<false, false>(sk, record, &key, leader);
+            if in_table() && !store::has_cookie(record) {
+                bpf_get_socket_cookie(sk);
+            }
         }
         processes::current(&key, leader);
         trace!(&ctx, "process {} made a socket", key.tgid);
     }
     ALLOW
+}
+
+/// Passive TCP is established: the kernel gives the socket its cookie, before it is first
+/// listed. Only where records are in a table: the programs of the others ask for it.
+#[sock_ops]
+pub fn sock_accept(ctx: SockOpsContext) -> u32 {
+    const PASSIVE_ESTABLISHED: u32 = 5;
+    if ctx.op() == PASSIVE_ESTABLISHED {
+        // SAFETY: the program's context.
+        unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    }
+    1
 }
 
 /// The last file of a socket is closed.
@@ -62,8 +81,10 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     if sk.protocol() != IPPROTO_TCP {
         // SAFETY: the program's context is the socket; the record is checked for null.
         unsafe {
-            if let Some(record) = records::find(ctx.as_ptr()) {
-                records::close(ctx.as_ptr(), records::header(sk, ctx.as_ptr()), record);
+            if let Some(record) = store::find(ctx.as_ptr()) {
+                let header = records::header(sk, ctx.as_ptr(), record);
+                records::close(ctx.as_ptr(), header, record);
+                store::remove_at_end(ctx.as_ptr());
             }
         }
     }
@@ -73,6 +94,19 @@ pub fn sock_release(ctx: SockContext) -> i32 {
 /// A connection changes its state; also one of multipath TCP.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    set_state::<false>(&ctx);
+    0
+}
+
+/// The same where records are in the table, also before Linux 5.11.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_table(ctx: BtfTracePointContext) -> i32 {
+    set_state::<true>(&ctx);
+    0
+}
+
+#[inline(always)]
+fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
     let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
@@ -84,18 +118,18 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
         let record = if direction == 0 {
-            records::find(sk.0)
+            store::find(sk.0)
         } else {
-            records::find_or_make(sk.0)
+            store::find_or_make(sk.0)
         };
-        let Some(record) = record else { return 0 };
+        let Some(record) = record else { return };
         (*record).states = (*record).states.wrapping_add(1);
         if new == TCP_CLOSE {
             records::keep_addresses(record, sk);
             events::broken(sk, old, record);
         }
         if direction == 0 {
-            return 0;
+            return;
         }
         let before = (*record).flags;
         // Both sides connected at the same time: it is this host's connection too.
@@ -114,13 +148,13 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (*record).flags = flags;
         if new == TCP_ESTABLISHED {
             events::established(sk, old, record);
-            return 0;
+            return;
         }
         // In the caller of connect or listen.
         if (*record).owner.start_ns == 0 && !sk.is_kernel() {
-            let leader = Task::current().leader();
+            let leader = Task::<TABLE>::current().leader();
             let key = processes::current_key(leader);
-            records::claim(record, &key, leader);
+            records::claim::<TABLE, TABLE>(sk.0, record, &key, leader);
             processes::current(&key, leader);
         }
         if new == TCP_LISTEN {
@@ -129,7 +163,6 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             events::connecting(sk, record);
         }
     }
-    0
 }
 
 /// A TCP socket is gone, its last packet sent.
@@ -138,8 +171,8 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: Sock<false> = Sock(ctx.arg(0));
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
-        if let Some(record) = records::find(sk.0) {
-            let mut header = records::header(sk, sk.0);
+        if let Some(record) = store::find(sk.0) {
+            let mut header = records::header(sk, sk.0, record);
             records::add_tcp(&mut header, sk);
             debug!(
                 &ctx,
@@ -150,6 +183,7 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
                 (*record).rx_bytes
             );
             records::close(sk.0, header, record);
+            store::remove_at_end(sk.0);
         }
     }
     0

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
 //! | `packets` | `cgroup_skb` ingress and egress |
-//! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
+//! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, `sockops`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
-//! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map` |
+//! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map`, `iter/bpf_map_elem` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
-//! of totals, `events` tells of connections, `maps` holds the maps. No program writes
+//! of totals, `store` finds a socket's record, `events` tells of connections, `maps`
+//! holds the maps. No program writes
 //! a record per call or packet.
 #![no_std]
 #![no_main]
@@ -30,6 +31,7 @@ mod packets;
 mod payload;
 mod processes;
 mod records;
+mod store;
 mod tasks;
 
 #[panic_handler]

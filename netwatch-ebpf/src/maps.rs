@@ -20,6 +20,15 @@ use crate::atomic;
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();
 
+/// The same by the socket's address, for programs and kernels that have no socket storage.
+#[btf_map]
+pub static SOCKET_TABLE: HashMap<u64, SocketRecord, 65536> = HashMap::new();
+
+/// Addresses of the sockets whose record is just being claimed, where the kernel may not
+/// be able to compare and exchange (before Linux 5.12).
+#[btf_map]
+pub static CLAIMS: HashMap<u64, u64, 1024> = HashMap::new();
+
 /// What each process moved beyond its open sockets. The SDK removes dead processes.
 #[btf_map]
 pub static PROCESSES: HashMap<ProcessKey, ProcessRecord, 16384> = HashMap::new();

@@ -14,7 +14,10 @@
 //! 29 ns, egress 24 ns.
 
 use aya_ebpf::{
-    EbpfContext as _, bindings::__sk_buff, helpers::bpf_sk_fullsock, macros::cgroup_skb,
+    EbpfContext as _,
+    bindings::__sk_buff,
+    helpers::{bpf_get_socket_cookie, bpf_sk_fullsock},
+    macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use netwatch_common::{
@@ -22,7 +25,21 @@ use netwatch_common::{
     socket::{LOOPBACK, NETWORK},
 };
 
-use crate::{atomic, maps::count, records};
+use crate::{
+    atomic,
+    maps::count,
+    store::{self, in_table},
+};
+
+/// 1 when the programs here are attached. Patched before the programs are loaded.
+#[unsafe(no_mangle)]
+static PACKETS_COUNTED: u32 = 1;
+
+#[inline(always)]
+pub fn are_counted() -> bool {
+    // SAFETY: a static, volatile because the loader changes it.
+    unsafe { core::ptr::read_volatile(&raw const PACKETS_COUNTED) != 0 }
+}
 
 const PASS: i32 = 1;
 /// The loopback device's index in every network namespace.
@@ -58,10 +75,16 @@ fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
         return;
     }
     // SAFETY: a full socket.
-    let Some(record) = (unsafe { records::find_or_make(sk.cast()) }) else {
+    let Some(record) = (unsafe { store::find_or_make(sk.cast()) }) else {
         count(counters::UNTRACKED_PACKETS, 1);
         return;
     };
+    // SAFETY: a map value, checked for null; the helper takes the context.
+    unsafe {
+        if in_table() && !store::has_cookie(record) {
+            bpf_get_socket_cookie(skb.cast());
+        }
+    }
     // SAFETY: the program's context.
     let (length, ifindex, gso_size) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size) };
     let (packets, bytes) = if gso_size == 0 {

@@ -16,6 +16,8 @@
 //! `sock_send_length` 40 ns, `sock_recv_length` 19 ns (half of them TCP),
 //! `tcp_rcv_space_adjust` 25 ns.
 
+use core::{ffi::c_void, ptr};
+
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use netwatch_common::{
     counters,
@@ -27,20 +29,19 @@ use crate::{
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
+    store::{self, in_table},
 };
 
-/// 1 when `cgroup/sock_release` will see the end of sockets that are not TCP. The
-/// loader sets it to 0 where there is no cgroup v2: a record then vanishes with its
-/// socket, so the bytes go to the process's total at once.
+/// 1 when some program will see the end of sockets that are not TCP. The loader sets it
+/// to 0 where none does (no cgroup v2): a record then vanishes with its socket, so the
+/// bytes go to the process's total at once.
 #[unsafe(no_mangle)]
 static RELEASE_SEEN: u32 = 1;
 
-/// `true` where the programs of the cgroup v2 root run: ends of sockets that are not
-/// TCP are seen, and packets are counted.
 #[inline(always)]
-pub fn cgroup_is_hooked() -> bool {
+fn ends_are_seen() -> bool {
     // SAFETY: a static, volatile because the loader changes it.
-    unsafe { core::ptr::read_volatile(&raw const RELEASE_SEEN) != 0 }
+    unsafe { ptr::read_volatile(&raw const RELEASE_SEEN) != 0 }
 }
 
 const MSG_PEEK: i32 = 0x2;
@@ -52,7 +53,8 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let sk: Sock<false> = Sock(ctx.arg(0));
     let ret: i32 = ctx.arg(1);
     if ret > 0 && sk.is_inet() {
-        add(sk, ret as u64, 0);
+        // SAFETY: a tracepoint's socket argument.
+        unsafe { add::<false, false>(sk, ret as u64, 0) };
     }
     0
 }
@@ -69,22 +71,38 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     if sk.protocol() == IPPROTO_TCP
         && let Some(tcp) = sk.tcp()
         && !sk.has_other_reader(tcp)
+        // Where the table is full, only the call's own result tells.
+        // SAFETY: a tracepoint's socket argument.
+        && (!in_table() || unsafe { store::find_or_make(sk.0) }.is_some())
     {
         return 0;
     }
-    add(sk, 0, ret as u64);
+    // SAFETY: a tracepoint's socket argument.
+    unsafe { add::<false, false>(sk, 0, ret as u64) };
     0
 }
 
 /// Bytes were read from a TCP stream; the socket is locked.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    let sk: Sock<false> = Sock(ctx.arg(0));
-    let Some(tcp) = sk.tcp() else { return 0 };
+    read_stream::<false>(Sock(ctx.arg(0)));
+    0
+}
+
+/// The same where the kernel has neither socket storage nor typed tasks for it.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub fn tcp_rcv_space_adjust_table(ctx: BtfTracePointContext) -> i32 {
+    read_stream::<true>(Sock(ctx.arg(0)));
+    0
+}
+
+#[inline(always)]
+fn read_stream<const TABLE: bool>(sk: Sock<false>) {
+    let Some(tcp) = sk.tcp() else { return };
     // SAFETY: a tracepoint's socket argument.
-    let Some(record) = (unsafe { records::find_or_make(sk.0) }) else {
+    let Some(record) = (unsafe { store::find_or_make(sk.0) }) else {
         count(counters::UNTRACKED_CALLS, 1);
-        return 0;
+        return;
     };
     let now = tcp.copied_seq();
     // SAFETY: a map value, checked for null; the socket's lock orders all writers
@@ -105,26 +123,30 @@ pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     };
     if read != 0 && !sk.has_other_reader(tcp) {
         // SAFETY: a map value, checked for null.
-        unsafe { credit(record, 0, read, true) };
+        unsafe { credit::<TABLE>(sk.0, record, 0, read, true) };
     }
-    0
 }
 
+/// Gives what a call moved to the running process.
+///
+/// # Safety
+///
+/// As for [`store::find`].
 #[inline(always)]
-fn add(sk: Sock<false>, tx: u64, rx: u64) {
-    // SAFETY: a tracepoint's socket argument.
-    if let Some(record) = unsafe { records::find_or_make(sk.0) } {
-        let end_is_seen = cgroup_is_hooked() || sk.protocol() == IPPROTO_TCP;
+pub unsafe fn add<const TABLE: bool, const PROBE: bool>(sk: Sock<PROBE>, tx: u64, rx: u64) {
+    // SAFETY: the caller's promise.
+    if let Some(record) = unsafe { store::find_or_make(sk.0) } {
+        let end_is_seen = ends_are_seen() || sk.protocol() == IPPROTO_TCP;
         // SAFETY: a map value, checked for null.
         unsafe {
-            credit(record, tx, rx, end_is_seen);
+            credit::<TABLE>(sk.0, record, tx, rx, end_is_seen);
             if (*record).opened_ns == 0 {
-                events::datagram(sk, record, rx != 0);
+                events::datagram::<TABLE, PROBE>(sk, record, rx != 0);
             }
         }
     } else {
         count(counters::UNTRACKED_CALLS, 1);
-        let leader = Task::current().leader();
+        let leader = Task::<TABLE>::current().leader();
         let key = processes::current_key(leader);
         processes::add_payload(processes::current(&key, leader), tx, rx);
     }
@@ -132,9 +154,19 @@ fn add(sk: Sock<false>, tx: u64, rx: u64) {
 
 /// Gives bytes to the running process: in the socket's record when it is the
 /// owner and the record's end will be seen, else in the process's own total.
+///
+/// # Safety
+///
+/// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool) {
-    let leader = Task::current().leader();
+pub unsafe fn credit<const TABLE: bool>(
+    sk: *mut c_void,
+    record: *mut SocketRecord,
+    tx: u64,
+    rx: u64,
+    end_is_seen: bool,
+) {
+    let leader = Task::<TABLE>::current().leader();
     // SAFETY: the caller's promise.
     unsafe {
         let owner = &raw const (*record).owner;
@@ -143,7 +175,7 @@ unsafe fn credit(record: *mut SocketRecord, tx: u64, rx: u64, end_is_seen: bool)
             return;
         }
         let key = processes::current_key(leader);
-        if records::claim(record, &key, leader) {
+        if records::claim::<TABLE, TABLE>(sk, record, &key, leader) {
             processes::current(&key, leader);
         }
         if end_is_seen && (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {

@@ -43,7 +43,7 @@ pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut P
 
 /// The key of the running process, or of the test that the running thread makes.
 #[inline(always)]
-pub fn current_key(leader: Task) -> ProcessKey {
+pub fn current_key<const PROBE: bool>(leader: Task<PROBE>) -> ProcessKey {
     let tester = tester();
     if tester != 0 && tester == bpf_get_current_pid_tgid() {
         return ProcessKey::TEST;
@@ -53,7 +53,10 @@ pub fn current_key(leader: Task) -> ProcessKey {
 
 /// The record of the running process, made if it has none.
 #[inline(always)]
-pub fn current(key: &ProcessKey, leader: Task) -> Option<*mut ProcessRecord> {
+pub fn current<const PROBE: bool>(
+    key: &ProcessKey,
+    leader: Task<PROBE>,
+) -> Option<*mut ProcessRecord> {
     // SAFETY: always allowed in process context.
     let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     entry(key, &leader.comm(), cgroup_id)

@@ -1,79 +1,49 @@
-//! The record in each socket: who owns the socket, what it moved, and its end.
+//! The record of each socket: who owns the socket, what it moved, and its end.
 
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE},
-    helpers::{bpf_get_socket_cookie, bpf_sk_storage_get},
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns},
 };
 use netwatch_common::{
     counters,
     process::ProcessKey,
-    socket::{FLAG_ENDED, LOOPBACK, NETWORK, SocketHeader, SocketRecord, SocketRow, Wire},
+    socket::{
+        COOKIE_OWN, FLAG_ENDED, LOOPBACK, NETWORK, SocketHeader, SocketRecord, SocketRow, Wire,
+    },
 };
 
 use crate::{
     atomic, events,
     kernel::{AF_INET6, Sock, Task},
-    maps::{CLOSED, SOCKETS, count},
+    maps::{CLOSED, count},
     processes,
+    store::{self, in_table},
 };
-
-/// The record of a socket, or `None` when it has none.
-///
-/// # Safety
-///
-/// `sk` is a socket pointer that the program type may pass to `bpf_sk_storage_get`.
-#[inline(always)]
-pub unsafe fn find(sk: *mut c_void) -> Option<*mut SocketRecord> {
-    // SAFETY: the caller's promise.
-    unsafe { get(sk, 0) }
-}
-
-/// The record of a socket, made if it has none. `None` when the kernel refuses:
-/// no memory, or the socket's option memory is used up.
-///
-/// # Safety
-///
-/// As for [`find`].
-#[inline(always)]
-pub unsafe fn find_or_make(sk: *mut c_void) -> Option<*mut SocketRecord> {
-    // SAFETY: the caller's promise.
-    unsafe { get(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) }
-}
-
-#[inline(always)]
-unsafe fn get(sk: *mut c_void, flags: u64) -> Option<*mut SocketRecord> {
-    // SAFETY: the caller's promise; a null initial value means all zero.
-    let record = unsafe {
-        bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
-            sk,
-            ptr::null_mut(),
-            flags,
-        )
-    };
-    (!record.is_null()).then_some(record.cast())
-}
 
 /// Makes the process whose leader is given the owner, unless there is one.
 ///
 /// # Safety
 ///
-/// `record` is a value of `SOCKETS`, checked for null.
+/// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn claim(record: *mut SocketRecord, key: &ProcessKey, leader: Task) -> bool {
+pub unsafe fn claim<const TABLE: bool, const PROBE: bool>(
+    sk: *mut c_void,
+    record: *mut SocketRecord,
+    key: &ProcessKey,
+    leader: Task<PROBE>,
+) -> bool {
     // SAFETY: the caller's promise. Only the one that wins the claim writes the rest.
     unsafe {
-        if (*record).owner.start_ns != 0
-            || !atomic::claim(&raw mut (*record).owner.start_ns, key.start_ns)
-        {
-            return false;
+        let start = &raw mut (*record).owner.start_ns;
+        let is_owner = store::claim::<TABLE>(sk, start, key.start_ns);
+        if is_owner {
+            (*record).owner.tgid = key.tgid;
+            (*record).comm = leader.comm();
         }
-        (*record).owner.tgid = key.tgid;
-        (*record).comm = leader.comm();
+        is_owner
     }
-    true
 }
 
 /// The sum of all that is counted in a record. No counter goes back, so it is the same
@@ -81,7 +51,7 @@ pub unsafe fn claim(record: *mut SocketRecord, key: &ProcessKey, leader: Task) -
 ///
 /// # Safety
 ///
-/// As for [`claim`].
+/// `record` is a record, checked for null.
 #[inline(always)]
 pub unsafe fn sum(record: *const SocketRecord) -> u64 {
     // SAFETY: the caller's promise.
@@ -114,9 +84,9 @@ fn addresses<const PROBE: bool>(sk: Sock<PROBE>) -> ([u64; 2], [u64; 2]) {
 ///
 /// # Safety
 ///
-/// As for [`claim`].
+/// `record` is a record, checked for null.
 #[inline(always)]
-pub unsafe fn keep_addresses(record: *mut SocketRecord, sk: Sock<false>) {
+pub unsafe fn keep_addresses<const PROBE: bool>(record: *mut SocketRecord, sk: Sock<PROBE>) {
     let (local, remote) = addresses(sk);
     // SAFETY: the caller's promise.
     unsafe {
@@ -126,14 +96,54 @@ pub unsafe fn keep_addresses(record: *mut SocketRecord, sk: Sock<false>) {
     }
 }
 
-/// What a socket is, for its row.
+/// The number that identifies a socket for as long as it is there.
+///
+/// # Safety
+///
+/// As for [`header`].
 #[inline(always)]
-pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> SocketHeader {
+unsafe fn cookie<const PROBE: bool>(
+    sk: Sock<PROBE>,
+    cookie_of: *mut c_void,
+    record: *mut SocketRecord,
+) -> u64 {
+    const IS_OWN: u64 = 1 << 63;
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Tracing programs have the call since Linux 5.12, kprobes never.
+        if !in_table() {
+            return bpf_get_socket_cookie(cookie_of);
+        }
+        let cookie = sk.cookie();
+        if (*record).cookie != COOKIE_OWN {
+            if cookie != 0 {
+                return cookie;
+            }
+            (*record).born = (bpf_ktime_get_ns() >> 10) as u32;
+            (*record).cookie = COOKIE_OWN;
+        }
+        // No two sockets are at one address at one time.
+        IS_OWN | store::address(sk.0).rotate_left(24) ^ u64::from((*record).born)
+    }
+}
+
+/// What a socket is, for its row.
+///
+/// # Safety
+///
+/// `record` is a record of `sk`, checked for null, and `cookie_of` what the program type
+/// may pass to `bpf_get_socket_cookie` for it; with the table, anything.
+#[inline(always)]
+pub unsafe fn header<const PROBE: bool>(
+    sk: Sock<PROBE>,
+    cookie_of: *mut c_void,
+    record: *mut SocketRecord,
+) -> SocketHeader {
     let (local, remote) = addresses(sk);
     let (netns_inode, netns_cookie) = sk.netns();
     SocketHeader {
-        // SAFETY: the program's own socket pointer, of the type its helper takes.
-        cookie: unsafe { bpf_get_socket_cookie(cookie_of) },
+        // SAFETY: the caller's promise.
+        cookie: unsafe { cookie(sk, cookie_of, record) },
         netns_cookie,
         cgroup_id: sk.cgroup_id(),
         local,
@@ -158,7 +168,7 @@ pub fn header<const PROBE: bool>(sk: Sock<PROBE>, cookie_of: *mut c_void) -> Soc
 
 /// Adds what TCP knows of itself.
 #[inline(always)]
-pub fn add_tcp(header: &mut SocketHeader, sk: Sock<false>) {
+pub fn add_tcp<const PROBE: bool>(header: &mut SocketHeader, sk: Sock<PROBE>) {
     if let Some(tcp) = sk.tcp() {
         header.local_port = u16::from_be(tcp.local_port_be());
         header.srtt_8us = tcp.srtt_8us();
@@ -172,8 +182,7 @@ pub fn add_tcp(header: &mut SocketHeader, sk: Sock<false>) {
 ///
 /// # Safety
 ///
-/// `place` is the space reserved for a row, `record` a value of `SOCKETS`, checked
-/// for null.
+/// `place` is the space reserved for a row, `record` a record, checked for null.
 #[inline(always)]
 pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *const SocketRecord) {
     const WORDS: usize = size_of::<SocketRecord>() / 8;
@@ -190,13 +199,17 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
     }
 }
 
-/// Ends a socket: its bytes go to its owner's total, its row into `CLOSED`.
+/// Ends a socket, once: its bytes go to its owner's total, its row into `CLOSED`.
 ///
 /// # Safety
 ///
-/// `sk` and `record` as for [`find`] and [`claim`].
+/// `record` is a record of `sk`, checked for null.
 #[inline(always)]
 pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut SocketRecord) {
+    // SAFETY: the caller's promise.
+    if unsafe { (*record).flags } & FLAG_ENDED != 0 {
+        return;
+    }
     count(counters::ENDS, 1);
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.

@@ -22,7 +22,7 @@ use crate::{kernel::Task, maps::PROCESSES};
 /// A thread gets a name; the first thread's is that of the process.
 #[btf_tracepoint(function = "task_rename")]
 pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
-    let task = Task(ctx.arg::<*const c_void>(0));
+    let task: Task<false> = Task(ctx.arg::<*const c_void>(0));
     let leader = task.leader();
     if task.0 == leader.0
         && let Some(record) = PROCESSES.get_ptr_mut(leader.key())
@@ -40,7 +40,7 @@ pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
 /// A thread exits; with the last one, the process.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    let task = Task(ctx.arg::<*const c_void>(0));
+    let task: Task<false> = Task(ctx.arg::<*const c_void>(0));
     if task.group_is_dead()
         && let Some(record) = PROCESSES.get_ptr_mut(task.leader().key())
     {

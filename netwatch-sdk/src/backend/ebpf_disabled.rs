@@ -11,6 +11,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct MapSizes {
     pub(crate) processes: u32,
+    pub(crate) sockets: u32,
+    pub(crate) in_table: bool,
     pub(crate) closed_bytes: u32,
     pub(crate) event_bytes: u32,
 }

@@ -70,6 +70,26 @@ impl Builder {
         self
     }
 
+    /// Room for sockets at the same time where the kernel cannot keep their records in
+    /// the sockets themselves: with the hook `kprobe`. 65,536 by default; about 256 bytes
+    /// of kernel memory each, allocated at the start, there only. When it is full, the
+    /// bytes of further sockets still reach their process, and their calls are counted in
+    /// [`Lost`](crate::reading::Lost).
+    #[must_use]
+    pub const fn max_sockets(mut self, sockets: u32) -> Self {
+        self.sizes.sockets = if sockets == 0 { 1 } else { sockets };
+        self
+    }
+
+    /// Keeps the records of sockets in a table also where the kernel could keep them in
+    /// the sockets: the tests' way to that code on any kernel.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn in_table(mut self) -> Self {
+        self.sizes.in_table = true;
+        self
+    }
+
     /// Room for the rows of sockets that closed since the previous reading, in bytes
     /// of kernel memory, 296 a socket; 4 MiB by default, rounded up to a power of two
     /// of at least 4,096. When it is full, rows are lost and counted in

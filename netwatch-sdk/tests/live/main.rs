@@ -29,7 +29,7 @@ macro_rules! linux {
 
 linux! {
     actor calls compare conservation counted director edges family limits namespace netlink observe options
-    programs quiet results shape shapes suite_older suite_readers suite_shapes truth
+    programs quiet results shape shapes suite_older suite_readers suite_shapes suite_table truth
 }
 
 #[cfg(target_os = "linux")]
@@ -57,6 +57,7 @@ fn main() -> std::process::ExitCode {
         suite_shapes::trials(),
         suite_older::trials(),
         suite_readers::trials(),
+        suite_table::trials(),
         conservation::trials(),
         edges::trials(),
     ];

@@ -69,9 +69,14 @@ pub(crate) struct Observation {
 }
 
 /// Settings of the collectors under test: kernel programs, with the hook that the
-/// environment variable `NETWATCH_HOOK` names.
+/// environment variable `NETWATCH_HOOK` names; where `NETWATCH_STORE` is `table`, with the
+/// records of sockets in a table.
 pub(crate) fn exact() -> Result<Builder> {
-    let builder = Collector::builder().backend(Backend::Ebpf);
+    let mut builder = Collector::builder().backend(Backend::Ebpf);
+    if let Some(store) = std::env::var_os("NETWATCH_STORE") {
+        ensure!(store == "table", "NETWATCH_STORE: {}", store.display());
+        builder = builder.in_table();
+    }
     let Some(name) = std::env::var_os("NETWATCH_HOOK") else {
         return Ok(builder);
     };

@@ -5,7 +5,7 @@ use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, SockOps},
 };
 use netwatch_common::{counters, offsets::Offsets};
 use zerocopy::IntoBytes as _;
@@ -14,7 +14,7 @@ use super::{
     cgroup,
     object::OBJECT,
     offsets,
-    programs::{self, CGROUP, LIFECYCLE, Place, Program, Rung},
+    programs::{self, Place, Program, Rung, Store},
     refusal::{no_hook, refusal},
     self_test::{self, Outcome},
     syscall::IteratorLink,
@@ -26,6 +26,10 @@ use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
 pub(crate) struct MapSizes {
     /// Processes with a record at the same time.
     pub(crate) processes: u32,
+    /// Sockets with a record at the same time, where records are in a table.
+    pub(crate) sockets: u32,
+    /// Keep records in a table also where the kernel has socket storage.
+    pub(crate) in_table: bool,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
     /// Bytes of events that nobody has read yet; a power of two.
@@ -36,17 +40,23 @@ impl Default for MapSizes {
     fn default() -> Self {
         Self {
             processes: 16_384,
+            sockets: 65_536,
+            in_table: false,
             closed_bytes: 4 << 20,
             event_bytes: 4 << 20,
         }
     }
 }
 
+/// Sockets that can be getting an owner at the same time.
+const CLAIMS: u32 = 1024;
+
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) rung: &'static Rung,
+    pub(super) store: Store,
     /// Why better rungs than `rung` do not run.
     pub(super) refused: Vec<(Hook, Error)>,
     /// Where packets are counted, or why they are not.
@@ -84,20 +94,20 @@ pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
 impl Kernel {
     /// Loads and attaches everything with this rung, and tests it.
     fn stand_on(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
-        let (mut ebpf, cgroup) = self.with_cgroup(sizes)?;
+        let store = if sizes.in_table {
+            Store::Table
+        } else {
+            rung.store
+        };
+        let (mut ebpf, cgroup) = self.with_cgroup(sizes, store)?;
         attach_all(&mut ebpf, rung.programs, &self.btf, None)?;
-        attach_all(&mut ebpf, LIFECYCLE, &self.btf, None)?;
-        let sockets = iterate(
-            &mut ebpf,
-            "list_sockets",
-            "bpf_sk_storage_map",
-            Some("SOCKETS"),
-            &self.btf,
-        )?;
-        let owners = iterate(&mut ebpf, "own_sockets", "task_file", None, &self.btf)?;
+        let (lister, kind) = store.lister();
+        let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
+        let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
         let mut loaded = Loaded {
             ebpf,
             rung,
+            store,
             refused: Vec::new(),
             cgroup,
             tested: Outcome::Passed,
@@ -111,8 +121,13 @@ impl Kernel {
         Ok(loaded)
     }
 
-    /// The maps, and the programs of the cgroup v2 root where they attach.
-    fn with_cgroup(&self, sizes: MapSizes) -> Result<(Ebpf, Result<PathBuf, String>)> {
+    /// The maps, the programs that every rung needs, and those of the cgroup v2 root where
+    /// they attach.
+    fn with_cgroup(
+        &self,
+        sizes: MapSizes,
+        store: Store,
+    ) -> Result<(Ebpf, Result<PathBuf, String>)> {
         let root = cgroup::root().map_err(|error| chain(&error));
         let root = root.and_then(|path| match File::open(&path) {
             Ok(file) => Ok((path, file)),
@@ -120,32 +135,44 @@ impl Kernel {
         });
         let why = match root {
             Ok((path, file)) => {
-                let mut ebpf = self.open(sizes, true)?;
-                match attach_all(&mut ebpf, CGROUP, &self.btf, Some(&file)) {
+                let mut ebpf = self.open(sizes, store, true)?;
+                match attach_all(&mut ebpf, store.cgroup(), &self.btf, Some(&file)) {
                     Ok(()) => return Ok((ebpf, Ok(path))),
                     Err(error) => chain(&error),
                 }
             }
             Err(why) => why,
         };
-        Ok((self.open(sizes, false)?, Err(why)))
+        Ok((self.open(sizes, store, false)?, Err(why)))
     }
 
-    /// The object with its maps, no program loaded.
-    fn open(&self, sizes: MapSizes, release_seen: bool) -> Result<Ebpf> {
+    /// The object with its maps, and the programs that every rung needs.
+    fn open(&self, sizes: MapSizes, store: Store, with_cgroup: bool) -> Result<Ebpf> {
         // What is below the level is not even in the loaded programs.
         let log_level = log::max_level() as u8;
-        EbpfLoader::new()
+        let in_table = store == Store::Table;
+        let (sockets, claims) = if in_table {
+            (sizes.sockets, CLAIMS)
+        } else {
+            (1, 1)
+        };
+        let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
             .override_global("OFFSETS", self.offsets.as_bytes(), true)
-            .override_global("RELEASE_SEEN", &u32::from(release_seen), true)
+            .override_global("RELEASE_SEEN", &u32::from(with_cgroup), true)
+            .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
+            .override_global("IN_TABLE", &u32::from(in_table), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
             .map_max_entries("CLOSED", sizes.closed_bytes)
+            .map_max_entries("SOCKET_TABLE", sockets)
+            .map_max_entries("CLAIMS", claims)
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
-            .map_err(|error| refusal("the kernel refuses the maps", &error))
+            .map_err(|error| refusal("the kernel refuses the maps", &error))?;
+        attach_all(&mut ebpf, store.lifecycle(), &self.btf, None)?;
+        Ok(ebpf)
     }
 }
 
@@ -240,6 +267,11 @@ fn attach(
         }
         Place::CgroupSock => {
             let found = find_mut::<CgroupSock>(ebpf, program.name)?;
+            found.load()?;
+            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
+        }
+        Place::SockOps => {
+            let found = find_mut::<SockOps>(ebpf, program.name)?;
             found.load()?;
             found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
         }

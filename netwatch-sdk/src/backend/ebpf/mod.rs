@@ -52,6 +52,7 @@ use self::{
     cgroup::CgroupPaths,
     listing::{Identity, Listing},
     load::Loaded,
+    programs::Store,
     pump::EbpfFeed,
     self_test::Outcome,
     watchdog::Watchdog,
@@ -128,6 +129,22 @@ impl Ebpf {
             lost: 0,
             unreadable: 0,
         })
+    }
+
+    fn map_pressure(&self) -> Vec<MapPressure> {
+        let mut maps = vec![MapPressure {
+            name: "PROCESSES",
+            used: self.records as u64,
+            capacity: u64::from(self.sizes.processes),
+        }];
+        if self.loaded.store == Store::Table {
+            maps.push(MapPressure {
+                name: Store::Table.map(),
+                used: self.listing.rows().len() as u64,
+                capacity: u64::from(self.sizes.sockets),
+            });
+        }
+        maps
     }
 
     /// One pass over all sockets; returns how many had no row because nothing changed.
@@ -397,11 +414,7 @@ impl Measure for Ebpf {
                 Ok(path) => Packets::Counted(path.display().to_string()),
                 Err(why) => Packets::NotCounted(why.clone()),
             },
-            maps: vec![MapPressure {
-                name: "PROCESSES",
-                used: self.records as u64,
-                capacity: u64::from(self.sizes.processes),
-            }],
+            maps: self.map_pressure(),
             limits,
             ..Status::of(Source::Ebpf)
         }

@@ -12,6 +12,7 @@ pub(super) const PATH: &str = "/sys/kernel/btf/vmlinux";
 const OPTIONAL: &[&str] = &[
     "net_cookie",
     "sk_cgrp_data.cgroup",
+    "sk_cgrp_data.val",
     "sk_kern_sock",
     "dfl_cgrp",
     "inet_conn.icsk_ulp_ops",

@@ -85,8 +85,13 @@ fn last_verifier_line(error: &(dyn std::error::Error + 'static)) -> Option<Strin
         return None;
     };
     let log = verifier_log.to_string();
+    log::debug!("the verifier says:\n{log}");
     let mut lines = log.lines().rev().filter(|line| {
-        !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification")
+        let is_summary = |start: &&str| line.starts_with(start);
+        !line.is_empty()
+            && !["processed ", "verification", "stack depth "]
+                .iter()
+                .any(is_summary)
     });
     lines.next().map(str::to_owned)
 }

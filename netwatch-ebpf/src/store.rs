@@ -1,0 +1,199 @@
+//! Where the record of a socket is: in its socket storage (`SOCKETS`), or in a table by
+//! its address (`SOCKET_TABLE`).
+//!
+//! Socket storage needs a pointer that the verifier knows: no kprobe has one, and tracing
+//! programs only since Linux 5.11. The address is the same in every hook. The loader says
+//! which store it is; the verifier then never sees the other's calls.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE},
+    helpers::bpf_sk_storage_get,
+};
+use netwatch_common::{
+    process::ProcessKey,
+    socket::{COOKIE_KERNEL, SocketRecord, Wire},
+};
+
+use crate::{
+    atomic,
+    maps::{CLAIMS, SOCKET_TABLE, SOCKETS},
+};
+
+/// 1 when records are in `SOCKET_TABLE`. Patched before the programs are loaded.
+#[unsafe(no_mangle)]
+static IN_TABLE: u32 = 0;
+
+/// 1 when the hook that sees a socket's memory freed takes its record out of the table;
+/// else its end does. Patched likewise.
+#[unsafe(no_mangle)]
+static DESTRUCT_SEEN: u32 = 0;
+
+/// A new record. A constant of the object: 200 bytes are much for the stack of a program.
+static NEW: SocketRecord = {
+    const NO_PACKETS: Wire = Wire {
+        rx_bytes: 0,
+        tx_bytes: 0,
+        rx_packets: 0,
+        tx_packets: 0,
+    };
+    SocketRecord {
+        owner: ProcessKey::NONE,
+        tx_bytes: 0,
+        rx_bytes: 0,
+        shared_tx_bytes: 0,
+        shared_rx_bytes: 0,
+        listed: 0,
+        wire: [NO_PACKETS; 2],
+        opened_ns: 0,
+        copied_seq: 0,
+        flags: 0,
+        comm: [0; 16],
+        last_local: [0; 2],
+        last_remote: [0; 2],
+        last_remote_port_be: 0,
+        cookie: 0,
+        reserved: 0,
+        states: 0,
+        written_seq: 0,
+        born: 0,
+    }
+};
+
+/// Whether records are in the table.
+#[inline(always)]
+pub fn in_table() -> bool {
+    // SAFETY: a static; volatile, because the loader changes it.
+    unsafe { ptr::read_volatile(&raw const IN_TABLE) != 0 }
+}
+
+/// The record of a socket, or `None` when it has none.
+///
+/// # Safety
+///
+/// `sk` is a socket pointer that the program type may pass to `bpf_sk_storage_get`; with
+/// the table, any.
+#[inline(always)]
+pub unsafe fn find(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    if in_table() {
+        return SOCKET_TABLE.get_ptr_mut(address(sk));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { in_socket(sk, 0) }
+}
+
+/// The record of a socket, made if it has none. `None` when the kernel refuses: no
+/// memory, the socket's option memory is used up, or the table is full.
+///
+/// # Safety
+///
+/// As for [`find`].
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a value would be copied to the stack"
+)]
+#[inline(always)]
+pub unsafe fn find_or_make(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    if in_table() {
+        let address = address(sk);
+        if let Some(record) = SOCKET_TABLE.get_ptr_mut(address) {
+            return Some(record);
+        }
+        // Another may have made it meanwhile: then that one counts.
+        let _ = SOCKET_TABLE.insert(address, &NEW, BPF_NOEXIST.into());
+        return SOCKET_TABLE.get_ptr_mut(address);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { in_socket(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) }
+}
+
+/// Takes the record of a socket that has ended out of the table: the next socket at its
+/// address is another.
+#[inline(always)]
+pub fn remove(sk: *mut c_void) {
+    let _ = SOCKET_TABLE.remove(address(sk));
+}
+
+/// [`remove`], unless a later hook does.
+#[inline(always)]
+pub fn remove_at_end(sk: *mut c_void) {
+    // SAFETY: a static; volatile, because the loader changes it.
+    if in_table() && unsafe { ptr::read_volatile(&raw const DESTRUCT_SEEN) } == 0 {
+        remove(sk);
+    }
+}
+
+/// Sets a place in a record to a number if it is 0, and says whether it did. A kernel
+/// before Linux 5.12 refuses a program that compares and exchanges: those have `TABLE`.
+///
+/// # Safety
+///
+/// `place` is in a record of `sk`, checked for null.
+#[inline(always)]
+pub unsafe fn claim<const TABLE: bool>(sk: *mut c_void, place: *mut u64, number: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if ptr::read_volatile(place) != 0 {
+            return false;
+        }
+        if !TABLE && !in_table() {
+            return atomic::claim(place, number);
+        }
+        // A lock that is only tried: while another holds it, that one sets the place.
+        let address = address(sk);
+        if CLAIMS.insert(address, 0, BPF_NOEXIST.into()).is_err() {
+            return false;
+        }
+        let is_free = ptr::read_volatile(place) == 0;
+        if is_free {
+            ptr::write_volatile(place, number);
+        }
+        let _ = CLAIMS.remove(address);
+        is_free
+    }
+}
+
+/// Whether the socket has its number; if not, the caller has the kernel give it a cookie.
+///
+/// # Safety
+///
+/// `record` is a record, checked for null.
+#[inline(always)]
+pub unsafe fn has_cookie(record: *mut SocketRecord) -> bool {
+    // SAFETY: the caller's promise. A field of its own: flags are not for softirq.
+    unsafe {
+        let cookie = &raw mut (*record).cookie;
+        if cookie.read_volatile() != 0 {
+            return true;
+        }
+        cookie.write_volatile(COOKIE_KERNEL);
+    }
+    false
+}
+
+#[inline(always)]
+unsafe fn in_socket(sk: *mut c_void, flags: u64) -> Option<*mut SocketRecord> {
+    // SAFETY: the caller's promise; a null initial value means all zero.
+    let record = unsafe {
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk,
+            ptr::null_mut(),
+            flags,
+        )
+    };
+    (!record.is_null()).then_some(record.cast())
+}
+
+/// The address as a number. Added up in memory, where the verifier forgets that it was a
+/// pointer: it allows no pointer in a key.
+#[inline(always)]
+pub fn address(sk: *mut c_void) -> u64 {
+    let mut address = 0u64;
+    // SAFETY: a number on the stack.
+    unsafe {
+        atomic::add(&raw mut address, sk as u64);
+        ptr::read_volatile(&raw const address)
+    }
+}

@@ -1,0 +1,78 @@
+//! The records of sockets in a table by address, as on kernels without socket storage.
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use netwatch_sdk::Builder;
+
+use crate::{
+    compare::{Moment, compare},
+    director::{Run, cross_check},
+    limits::outcome,
+    observe::Observer,
+    quiet, shape,
+    suite_older::expect_none,
+};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let exact = [
+        "tcp-request-response-v4",
+        "tcp-bulk-v6",
+        "tcp-short-connections-v4",
+        "tcp-short-processes-v4",
+        "udp-several-destinations-mapped",
+        "udp-short-processes-v4",
+        "tcp-fork-both-v4",
+    ];
+    let trial = |shape: &'static str| {
+        let name = format!("table-{shape}: exact with the records of sockets in a table");
+        Trial::ignorable_test(name, move || outcome(shape, check(shape)))
+    };
+    let mut trials: Vec<Trial> = exact.into_iter().map(trial).collect();
+    let about = "room for four sockets: totals are exact, calls without a record are counted";
+    trials.push(Trial::ignorable_test(
+        format!("table-full: {about}"),
+        || outcome("table-full", full()),
+    ));
+    trials
+}
+
+fn check(shape: &str) -> Result<()> {
+    let _quiet = quiet::among_others();
+    let mut observer = Observer::with(Builder::in_table)?;
+    let shape = shape::named(shape).context("no such shape")?;
+    let mut run = Run::start(shape)?;
+    let truth = run.done()?;
+    cross_check(shape, &truth)?;
+    expect_none(&compare(&truth, &observer.read()?, Moment::Open))?;
+    run.release()?;
+    expect_none(&compare(&truth, &observer.read()?, Moment::Over))
+}
+
+fn full() -> Result<()> {
+    let _alone = quiet::alone();
+    let mut tiny = Observer::with(|builder| builder.in_table().max_sockets(4))?;
+    let shape = shape::named("tcp-request-response-v4").context("no such shape")?;
+    // The first of them take the room.
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(Run::start(shape)?);
+    }
+    for run in &mut runs {
+        let truth = run.done()?;
+        let seen = tiny.read()?;
+        for process in &truth.processes {
+            let who = (process.pid, Some(process.started_ticks));
+            let row = seen.processes.get(&who).context("no row for a process")?;
+            let reported = (row.payload.tx_bytes, row.payload.rx_bytes);
+            let moved = truth.of(process.pid);
+            let name = &process.name;
+            ensure!(reported == moved, "{name}: {reported:?}, moved {moved:?}");
+        }
+        ensure!(tiny.is_full()?, "the table is not full");
+        ensure!(seen.lost.untracked_calls > 0, "{:?}", seen.lost);
+    }
+    for run in &mut runs {
+        run.release()?;
+    }
+    Ok(())
+}
