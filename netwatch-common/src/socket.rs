@@ -60,8 +60,8 @@ pub struct SocketRecord {
     pub born: u32,
     /// `COOKIE_*`: which number identifies the socket.
     pub cookie: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// 1 once the row that says so is in `DNS`: the socket serves DNS.
+    pub serves_dns: u8,
     /// Remote port when the TCP state became CLOSE, network order; a reset clears the
     /// socket's own.
     pub last_remote_port_be: u16,

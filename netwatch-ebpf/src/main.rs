@@ -9,9 +9,8 @@
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map`, `iter/bpf_map_elem` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
-//! of totals, `store` finds a socket's record, `events` tells of connections, `maps`
-//! holds the maps. No program writes
-//! a record per call or packet.
+//! of totals, `store` finds a socket's record, `events` tells of connections, `dns` of
+//! DNS messages, `maps` holds the maps. Nothing else writes a record per call or packet.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -22,6 +21,7 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod dns;
 mod events;
 mod iterators;
 mod kernel;

@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use netwatch_common::{
     counters,
+    dns::DnsRow,
     event::{ConnectionEvent, Listener},
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
@@ -40,6 +41,10 @@ pub static OPEN: RingBuf<SocketRow, { 512 << 10 }> = RingBuf::new();
 /// A row for each socket that closed.
 #[btf_map]
 pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
+
+/// A row for each message of a DNS client.
+#[btf_map]
+pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
 
 /// What happened to connections, while someone listens.
 #[btf_map]

@@ -26,7 +26,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, dns,
     maps::count,
     store::{self, in_table},
 };
@@ -45,7 +45,7 @@ const PASS: i32 = 1;
 /// The loopback device's index in every network namespace.
 const LOOPBACK_IFINDEX: u32 = 1;
 const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub const UDP: u8 = 17;
 
 /// A packet arrived at a socket.
 #[cgroup_skb(ingress)]
@@ -107,6 +107,7 @@ fn add<const EGRESS: bool>(ctx: &SkBuffContext) {
             atomic::add(&raw mut (*wire).rx_bytes, bytes);
             atomic::add(&raw mut (*wire).rx_packets, packets);
         }
+        dns::look::<EGRESS>(ctx, sk, record);
     }
 }
 
@@ -129,7 +130,7 @@ fn segments(ctx: &SkBuffContext, length: u32, gso_size: u32, gso_segs: u32) -> (
 
 /// Length of the IP and transport headers.
 #[inline(always)]
-fn headers(ctx: &SkBuffContext) -> Option<u32> {
+pub fn headers(ctx: &SkBuffContext) -> Option<u32> {
     let first: u8 = ctx.load(0).ok()?;
     let (mut protocol, mut at) = if first >> 4 == 4 {
         (ctx.load::<u8>(9).ok()?, (first as usize & 0xf) * 4)

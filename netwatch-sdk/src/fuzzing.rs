@@ -1,8 +1,12 @@
 //! The parsers as the targets in `fuzz/` call them. Built with `cfg(fuzzing)` only.
 //!
-//! A parser must not panic on any bytes, nor read more rows than there are lines.
+//! A parser must not panic on any bytes, nor read more rows than there are lines; of
+//! DNS messages each must be counted once.
 
-use crate::parse;
+use crate::{
+    detect::{Detectors, DnsMessage, Event, Host, Moment, Thresholds},
+    parse,
+};
 
 /// `nettop -L`
 pub fn nettop(output: &[u8]) {
@@ -60,6 +64,33 @@ pub fn endpoint(output: &[u8]) {
             endpoint.remote(),
         );
     }
+}
+
+/// Messages of a DNS client and to it, each after a byte that says how long it is
+pub fn dns(mut bytes: &[u8]) {
+    let mut detectors = Detectors::new(Thresholds::default());
+    let now = Moment::now();
+    let mut messages = 0;
+    while let Some((&length, rest)) = bytes.split_first() {
+        let (payload, rest) = rest.split_at(rest.len().min(length.into()));
+        bytes = rest;
+        let asks = length % 2 == 0;
+        let (source_port, destination_port) = if asks { (4_000, 53) } else { (53, 4_000) };
+        let message = DnsMessage {
+            source: Host::from_text("10.0.0.1"),
+            source_port,
+            destination: Host::from_text("10.0.0.1"),
+            destination_port,
+            payload,
+            actor: None,
+            socket: None,
+        };
+        detectors.observe(now, &Event::DnsMessage(message));
+        messages += 1;
+    }
+    let dns = detectors.dns_statistics();
+    let counted = dns.queries + dns.responses + dns.repeated + dns.malformed + dns.other;
+    assert_eq!(counted, messages);
 }
 
 fn at_most_lines(rows: usize, output: &[u8]) {

@@ -36,7 +36,13 @@ impl Ladder {
         let all = Backend::ALL.iter().rev();
         let hooks = Hook::ALL.iter().map(|(_, hook)| *hook);
         Self {
-            sizes: settings.sizes,
+            sizes: MapSizes {
+                dns_bytes: match settings.thresholds {
+                    Some(_) => settings.sizes.dns_bytes,
+                    None => 0,
+                },
+                ..settings.sizes
+            },
             hooks: hooks
                 .filter(|hook| settings.hook.is_none_or(|wanted| *hook == wanted))
                 .collect(),

@@ -17,7 +17,7 @@ impl Measure for Broken {
 
 /// A collector whose backend breaks once it has started; and what it was.
 fn breaking(settings: &Builder) -> (Collector, Source) {
-    let collector = Collector::start_on(Ladder::new(settings), Instant::now()).unwrap();
+    let collector = Collector::start_on(Ladder::new(settings), None, Instant::now()).unwrap();
     let source = collector.status().source;
     lock(&collector.core).backend = Box::new(Broken);
     (collector, source)

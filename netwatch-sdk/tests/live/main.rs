@@ -28,7 +28,7 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare conservation counted director edges family limits namespace netlink observe options
+    actor calls compare conservation counted detect director dns edges family limits namespace netlink observe options
     programs quiet results shape shapes suite_older suite_readers suite_shapes suite_table truth
 }
 
@@ -60,6 +60,8 @@ fn main() -> std::process::ExitCode {
         suite_table::trials(),
         conservation::trials(),
         edges::trials(),
+        dns::trials(),
+        detect::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     drop(programs);

@@ -39,7 +39,7 @@ pub(super) fn attribution(key: &ProcessKey) -> Attribution {
     }
 }
 
-fn address(family: u16, words: [u64; 2], port: u16) -> SocketAddr {
+pub(super) fn address(family: u16, words: [u64; 2], port: u16) -> SocketAddr {
     let mut bytes = [0; 16];
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_ne_bytes());

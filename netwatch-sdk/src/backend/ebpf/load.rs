@@ -32,6 +32,8 @@ pub(crate) struct MapSizes {
     pub(crate) in_table: bool,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
+    /// Bytes of rows of DNS messages likewise; 0 when they are not wanted.
+    pub(crate) dns_bytes: u32,
     /// Bytes of events that nobody has read yet; a power of two.
     pub(crate) event_bytes: u32,
 }
@@ -43,6 +45,7 @@ impl Default for MapSizes {
             sockets: 65_536,
             in_table: false,
             closed_bytes: 4 << 20,
+            dns_bytes: 2 << 20,
             event_bytes: 4 << 20,
         }
     }
@@ -162,12 +165,14 @@ impl Kernel {
             .override_global("RELEASE_SEEN", &u32::from(with_cgroup), true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
             .override_global("IN_TABLE", &u32::from(in_table), true)
+            .override_global("DNS_WANTED", &u32::from(sizes.dns_bytes > 0), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
             .map_max_entries("CLOSED", sizes.closed_bytes)
             .map_max_entries("SOCKET_TABLE", sockets)
             .map_max_entries("CLAIMS", claims)
+            .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))?;

@@ -14,6 +14,7 @@
 //! | `events`, `clock` | what is written of connections, to typed events |
 //! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
+//! | `dns`, `clock` | messages of DNS clients, and when |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
@@ -23,6 +24,7 @@ mod cgroup;
 mod checks;
 mod clock;
 mod decode;
+mod dns;
 mod events;
 mod listing;
 mod load;
@@ -50,6 +52,7 @@ use zerocopy::FromBytes as _;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
+    dns::Dns,
     listing::{Identity, Listing},
     load::Loaded,
     programs::Store,
@@ -67,7 +70,7 @@ use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
     error::chain,
-    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
+    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
 };
 
 /// The running kernel programs.
@@ -88,6 +91,7 @@ pub(crate) struct Ebpf {
     told: u64,
     lost: u64,
     unreadable: u64,
+    dns: Dns,
 }
 
 impl fmt::Debug for Ebpf {
@@ -128,6 +132,7 @@ impl Ebpf {
             told: 0,
             lost: 0,
             unreadable: 0,
+            dns: Dns::default(),
         })
     }
 
@@ -326,6 +331,7 @@ impl Measure for Ebpf {
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
+        self.dns.forget(|key| self.accounts.is_known(key));
         self.watch()?;
 
         let counts_packets = self.loaded.cgroup.is_ok();
@@ -390,9 +396,19 @@ impl Measure for Ebpf {
                 events: count(counters::EVENTS_LOST),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
-                unreadable: self.unreadable,
+                dns_messages: count(counters::DNS_MESSAGES),
+                unreadable: self.unreadable + self.dns.unreadable,
             },
         })
+    }
+
+    fn dns(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
+        let sees = self.sizes.dns_bytes > 0 && self.loaded.cgroup.is_ok();
+        if sees {
+            let mut rows = ring(&self.loaded, "DNS")?;
+            self.dns.drain(&mut rows, self.sizes.dns_bytes, take);
+        }
+        Ok(sees)
     }
 
     fn status(&self) -> Status {
