@@ -11,6 +11,7 @@ mod debian;
 mod metadata;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ enum Task {
     CheckTargets(check_targets::CheckTargets),
     Setup(setup::Setup),
     Test(test::Test),
+    VmTest(vm::VmTest),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +54,6 @@ fn run(task: Task) -> Result<()> {
         Task::CheckTargets(task) => task.run(),
         Task::Setup(task) => task.run(),
         Task::Test(task) => task.run(),
+        Task::VmTest(task) => task.run(),
     }
 }

@@ -10,6 +10,7 @@ use crate::bpf_toolchain::BpfToolchain;
 use crate::build_ebpf::{self, BuildEbpf};
 use crate::command::{self, progress};
 use crate::setup::Setup;
+use crate::vm::VmTest;
 use crate::{metadata, workspace};
 
 /// The test target that needs root; it has a step of its own.
@@ -23,7 +24,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "setup",
         about: "install what is missing (cargo xtask setup)",
@@ -68,6 +69,11 @@ const STEPS: [Step; 9] = [
         name: "live",
         about: "tests against this kernel, as root",
         run: live,
+    },
+    Step {
+        name: "vm",
+        about: "the same tests on an older kernel, in a virtual machine (cargo xtask vm-test 6.12)",
+        run: || VmTest::of(&["6.12"]).run(),
     },
 ];
 

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::{
-    Backend, Builder, Collector, Reader,
+    Builder, Reader,
     detect::{BandwidthThreshold, FailedConnectionsThreshold, Signal, Thresholds},
     wire::{Alert, AlertCategory, AlertSeverity},
 };
@@ -19,48 +19,50 @@ use netwatch_sdk::{
 use crate::{
     actor::{Actor, hold, report, tell},
     director::Running,
-    limits::outcome,
     namespace::Namespace,
-    netlink, quiet,
+    netlink,
+    observe::exact,
+    quiet,
     shape::Shape,
+    trial::trial,
     truth::Event,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
+        trial(name, about, move || {
             // Other tests connect to many ports.
             let _alone = quiet::alone();
-            outcome(name, run())
+            run()
         })
     };
     vec![
-        trial(
+        alone(
             "detect-scan",
             "a scan of 100 closed ports is found once, with its process",
             scan,
         ),
-        trial(
+        alone(
             "detect-scan-incoming",
             "a scan of 100 open ports from another host is found, and from whom",
             scan_incoming,
         ),
-        trial(
+        alone(
             "detect-beacon",
             "a beacon with 5 % jitter is found, with its process",
             beacon,
         ),
-        trial(
+        alone(
             "detect-page",
             "hundreds of connections to three ports are nothing",
             page,
         ),
-        trial(
+        alone(
             "detect-failed",
             "30 refused connections are a finding when asked for, and no alert",
             failed,
         ),
-        trial(
+        alone(
             "detect-bandwidth",
             "a rate above the threshold in two samples is an alert",
             bandwidth,
@@ -166,7 +168,7 @@ fn done() -> Result<()> {
 }
 
 fn reader(settings: impl FnOnce(Builder) -> Builder) -> Result<Reader> {
-    let builder = settings(Collector::builder().backend(Backend::Ebpf));
+    let builder = settings(exact()?);
     let mut reader = builder.start()?.reader();
     reader.snapshot()?;
     Ok(reader)

@@ -29,7 +29,7 @@ macro_rules! linux {
 
 linux! {
     actor calls compare conservation counted detect director dns edges family limits namespace netlink observe options
-    programs quiet results shape shapes suite_older suite_readers suite_shapes suite_table truth
+    programs quiet results shape shapes suite_older suite_path suite_readers suite_shapes suite_table trial truth
 }
 
 #[cfg(target_os = "linux")]
@@ -59,6 +59,7 @@ fn main() -> std::process::ExitCode {
         suite_readers::trials(),
         suite_table::trials(),
         conservation::trials(),
+        suite_path::trials(),
         edges::trials(),
         dns::trials(),
         detect::trials(),

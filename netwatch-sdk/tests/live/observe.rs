@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use netwatch_sdk::{
     Backend, Builder, Collector, Hook, Reader,
     reading::{
-        Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading,
+        Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading, Rtt,
         Socket, WireBytes,
     },
 };
@@ -38,11 +38,14 @@ pub(crate) struct SeenProcess {
 /// A socket as the collector last reported it.
 #[derive(Debug, Clone)]
 pub(crate) struct SeenSocket {
+    pub(crate) cookie: u64,
     pub(crate) protocol: u16,
     pub(crate) local: SocketAddr,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) payload: Option<Payload>,
     pub(crate) wire: Option<WireBytes>,
+    pub(crate) rtt: Option<Rtt>,
+    pub(crate) retransmits: Option<u64>,
     pub(crate) owner: Option<Who>,
     pub(crate) owner_name: Option<String>,
     pub(crate) shared: bool,
@@ -200,11 +203,14 @@ impl Observation {
         let key = key(socket);
         let before = self.sockets.get(&key);
         let seen = SeenSocket {
+            cookie: socket.id.0,
             protocol: number(socket.protocol),
             local: socket.local,
             remote: socket.remote,
             payload: socket.payload,
             wire: socket.wire,
+            rtt: socket.rtt,
+            retransmits: socket.retransmits,
             owner: socket.owner.map(who),
             owner_name: socket.owner_name.clone(),
             shared: socket.shared,

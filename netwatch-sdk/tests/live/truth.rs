@@ -18,6 +18,8 @@ pub(crate) enum Event {
     Process(ProcessTruth),
     /// What one process did with one socket.
     Moved(Moved),
+    /// What the kernel says of one TCP connection.
+    Tcp(TcpInfo),
     /// The process waits for the word to go on.
     Paused { at: String },
     /// A collector was started, or not.
@@ -90,6 +92,16 @@ pub(crate) struct Moved {
     pub(crate) held: bool,
 }
 
+/// The kernel's own figures of a connection, from `TCP_INFO`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TcpInfo {
+    pub(crate) cookie: u64,
+    pub(crate) rtt_us: u32,
+    pub(crate) variation_us: u32,
+    pub(crate) min_rtt_us: u32,
+    pub(crate) retransmits: u64,
+}
+
 /// Which socket. Its cookie; but the kernel gives the sockets that a multipath TCP
 /// listener accepts the cookie of the listener, so those go by their addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,6 +135,7 @@ impl Moved {
 pub(crate) struct Truth {
     pub(crate) processes: Vec<ProcessTruth>,
     pub(crate) moved: Vec<Moved>,
+    pub(crate) connections: Vec<TcpInfo>,
 }
 
 impl Truth {
@@ -130,6 +143,7 @@ impl Truth {
         match event {
             Event::Process(process) => self.processes.push(process),
             Event::Moved(moved) => self.moved.push(moved),
+            Event::Tcp(info) => self.connections.push(info),
             _ => {}
         }
     }
@@ -138,6 +152,7 @@ impl Truth {
     pub(crate) fn add_all(&mut self, other: Self) {
         self.processes.extend(other.processes);
         self.moved.extend(other.moved);
+        self.connections.extend(other.connections);
     }
 
     /// Bytes (sent, received) of one process.

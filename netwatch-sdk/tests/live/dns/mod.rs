@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::{
-    Backend, Builder, Collector, Intelligence, Reader,
+    Builder, Intelligence, Reader,
     detect::{DnsAsker, DnsStatistics},
     wire::{AlertCategory, AlertSeverity, Snapshot},
 };
@@ -16,43 +16,43 @@ use netwatch_sdk::{
 use self::parts::{
     FAIL, FROM_53, MAPPED, NOISE, NX, PAGE, PLAIN, SHAPE, SILENT, SIX, SLOW, TUNNEL,
 };
-use crate::{director::Running, limits::outcome, namespace::Namespace, quiet};
+use crate::{director::Running, namespace::Namespace, observe, quiet, trial::trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
+        trial(name, about, move || {
             // The figures are the whole host's.
             let _alone = quiet::alone();
-            outcome(name, run())
+            run()
         })
     };
     vec![
-        trial(
+        alone(
             "dns-exact",
             "every query and response once, at its process, over every kind of socket",
             exact,
         ),
-        trial(
+        alone(
             "dns-forwarder",
             "a query that a forwarder passes on counts once, its own count too",
             forwarder,
         ),
-        trial(
+        alone(
             "dns-noise",
             "10,000 messages that are hardly ever DNS are survived and counted",
             noise,
         ),
-        trial(
+        alone(
             "dns-full",
             "room for 10 messages: what does not fit is counted",
             full,
         ),
-        trial(
+        alone(
             "dns-tunnel",
             "200 random names under one domain are found, and whose they are; a page's are not",
             tunnel,
         ),
-        trial(
+        alone(
             "dns-off",
             "without detectors a snapshot has neither alerts nor DNS figures",
             off,
@@ -71,7 +71,7 @@ struct Scene {
 
 impl Scene {
     fn new(settings: impl FnOnce(Builder) -> Builder) -> Result<Self> {
-        let builder = settings(Collector::builder().backend(Backend::Ebpf));
+        let builder = settings(observe::exact()?);
         let reader = builder.start()?.reader();
         let place = Namespace::new()?;
         let mut server = Running::start(&SHAPE, "serve", &[], Some(&place))?;
@@ -285,8 +285,7 @@ fn tunnel() -> Result<()> {
 }
 
 fn off() -> Result<()> {
-    let builder = Collector::builder().backend(Backend::Ebpf);
-    let collector = builder.without_detectors().start()?;
+    let collector = observe::exact()?.without_detectors().start()?;
     let snapshot = collector.reader().snapshot()?;
     ensure!(snapshot.alerts.is_none(), "{:?}", snapshot.alerts);
     ensure!(snapshot.dns_analytics.is_none(), "{:?}", snapshot.dns_analytics);
