@@ -20,21 +20,21 @@ use self::{
     traffic::{SHAPES, SILENCE},
 };
 use crate::{
-    actor::unavailable, director::Running, limits::outcome, namespace::Namespace, quiet,
-    shape::Shape, truth::Truth,
+    actor::unavailable, director::Running, namespace::Namespace, quiet,
+    shape::Shape, trial::trial, truth::Truth,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
     let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+        trial(name, about, move || {
             let _alone = quiet::alone();
-            outcome(name, run())
+            run()
         })
     };
     let trial = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+        trial(name, about, move || {
             let _quiet = quiet::among_others();
-            outcome(name, run())
+            run()
         })
     };
     vec![
