@@ -20,30 +20,30 @@ use self::{
     traffic::{SHAPES, SILENCE},
 };
 use crate::{
-    actor::unavailable, director::Running, limits::outcome, namespace::Namespace, quiet,
-    shape::Shape, truth::Truth,
+    actor::unavailable, director::Running, namespace::Namespace, quiet,
+    shape::Shape, trial::trial, truth::Truth,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+    let alone = |name: &str, about: &str, run: fn() -> Result<()>| {
+        trial(name, about, move || {
             let _alone = quiet::alone();
-            outcome(name, run())
+            run()
         })
     };
-    let trial = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
+    let among_others = |name: &str, about: &str, run: fn() -> Result<()>| {
+        trial(name, about, move || {
             let _quiet = quiet::among_others();
-            outcome(name, run())
+            run()
         })
     };
     vec![
-        trial(
+        among_others(
             "events-10000",
             "10,000 connections of all kinds give exactly their events, to two subscribers",
             ten_thousand,
         ),
-        trial(
+        among_others(
             "events-prefork",
             "an accepted connection is the listener's owner's until another process uses it",
             prefork,
