@@ -25,25 +25,25 @@ use crate::{
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let alone = |name: &str, about: &str, run: fn() -> Result<()>| {
+    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
         trial(name, about, move || {
             let _alone = quiet::alone();
             run()
         })
     };
-    let among_others = |name: &str, about: &str, run: fn() -> Result<()>| {
+    let trial = |name: &'static str, about: &str, run: fn() -> Result<()>| {
         trial(name, about, move || {
             let _quiet = quiet::among_others();
             run()
         })
     };
     vec![
-        among_others(
+        trial(
             "events-10000",
             "10,000 connections of all kinds give exactly their events, to two subscribers",
             ten_thousand,
         ),
-        among_others(
+        trial(
             "events-prefork",
             "an accepted connection is the listener's owner's until another process uses it",
             prefork,
