@@ -42,7 +42,12 @@ pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> 
 }
 
 /// None of the hooks that were tried works. What several have in common is said once.
-pub(super) fn no_hook(refused: Vec<(Hook, Error)>) -> Error {
+pub(super) fn no_hook(mut refused: Vec<(Hook, Error)>) -> Error {
+    if refused.len() == 1
+        && let Some((_, only)) = refused.pop()
+    {
+        return only;
+    }
     let mut reasons: Vec<(String, String)> = Vec::new();
     let mut kind = ErrorKind::Unsupported;
     for (hook, error) in refused {

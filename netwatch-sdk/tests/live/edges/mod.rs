@@ -3,6 +3,7 @@
 pub(crate) mod child;
 mod ended;
 mod full;
+mod packets_alone;
 mod self_test;
 mod settled;
 mod several;
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         withheld::trials(),
         full::trials(),
         self_test::trials(),
+        packets_alone::trials(),
         settled::trials(),
         verifier::trials(),
     ]
