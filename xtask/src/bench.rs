@@ -11,6 +11,7 @@ use crate::{command, debian, workspace};
 const NAMES: [&str; 8] = [
     "throughput",
     "requests",
+    "connections",
     "programs",
     "sockets",
     "memory",
@@ -25,6 +26,7 @@ const NAMES: [&str; 8] = [
 What is measured:
   throughput  loopback TCP bytes a second, without and with the collector
   requests    64-byte requests and responses a second, without and with it
+  connections TCP connections a second, without and with it, and with a subscriber of events
   programs    nanoseconds of each kernel program less those of an empty one on the same hook
   sockets     reading 10,000 and 50,000 sockets, and `ss -tunapi`
   memory      resident memory at 10,000 sockets

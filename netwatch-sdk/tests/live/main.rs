@@ -29,8 +29,8 @@ macro_rules! linux {
 }
 
 linux! {
-    actor calls compare conservation counted detect director dns edges family limits namespace netlink observe options
-    programs quiet results shape shapes suite_older suite_path suite_readers suite_shapes suite_table trial truth
+    actor calls compare conservation counted detect director dns edges events family limits namespace netlink observe
+    options programs quiet results shape shapes suite_older suite_path suite_readers suite_shapes suite_table trial truth
     userspace
 }
 
@@ -73,6 +73,7 @@ fn main() -> std::process::ExitCode {
         conservation::trials(),
         suite_path::trials(),
         edges::trials(),
+        events::trials(),
         dns::trials(),
         detect::trials(),
     ];

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::{
     actor::{Act, Actor},
     calls::{self, Mover},
-    detect, dns, edges, shapes,
+    detect, dns, edges, events, shapes,
 };
 
 /// Which addresses a shape uses.
@@ -144,7 +144,10 @@ pub(crate) fn named(name: &str) -> Option<&'static Shape> {
     const COLLECTOR: &Shape = &edges::child::SHAPE;
     const DNS: &Shape = &dns::parts::SHAPE;
     const DETECT: &Shape = &detect::SHAPE;
-    let mut all = shapes::all().iter().chain([COLLECTOR, DNS, DETECT]);
+    let mut all = shapes::all()
+        .iter()
+        .chain([COLLECTOR, DNS, DETECT])
+        .chain(&events::traffic::SHAPES);
     all.find(|shape| shape.name() == name)
 }
 

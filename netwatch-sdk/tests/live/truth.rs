@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::edges::child::{Row, Started};
+use crate::{
+    edges::child::{Row, Started},
+    events::attempt::Attempt,
+};
 
 /// One line of a traffic process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,6 +21,8 @@ pub(crate) enum Event {
     Process(ProcessTruth),
     /// What one process did with one socket.
     Moved(Moved),
+    /// Connections that a process made, tried or accepted.
+    Attempts { attempts: Vec<Attempt> },
     /// What the kernel says of one TCP connection.
     Tcp(TcpInfo),
     /// The process waits for the word to go on.
@@ -135,6 +140,7 @@ impl Moved {
 pub(crate) struct Truth {
     pub(crate) processes: Vec<ProcessTruth>,
     pub(crate) moved: Vec<Moved>,
+    pub(crate) attempts: Vec<Attempt>,
     pub(crate) connections: Vec<TcpInfo>,
 }
 
@@ -143,6 +149,7 @@ impl Truth {
         match event {
             Event::Process(process) => self.processes.push(process),
             Event::Moved(moved) => self.moved.push(moved),
+            Event::Attempts { attempts } => self.attempts.extend(attempts),
             Event::Tcp(info) => self.connections.push(info),
             _ => {}
         }
@@ -152,6 +159,7 @@ impl Truth {
     pub(crate) fn add_all(&mut self, other: Self) {
         self.processes.extend(other.processes);
         self.moved.extend(other.moved);
+        self.attempts.extend(other.attempts);
         self.connections.extend(other.connections);
     }
 

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `traffic` | throughput and requests, without and with the command running |
+//! | `connections` | connections that open and close, without and with a subscriber of events |
 //! | `programs` | each kernel program beside an empty one |
 //! | `sockets` | a reading beside `ss -tunapi` |
 //! | `userspace` | the backends that need no kernel program |
@@ -14,6 +15,7 @@ mod bpf;
 mod btf;
 mod clock;
 mod collector;
+mod connections;
 mod floor;
 mod footprint;
 mod holders;
@@ -78,10 +80,11 @@ impl Measure {
             rows.extend(match name.as_str() {
                 "throughput" => traffic::throughput(&self.collector, self.rounds)?,
                 "requests" => traffic::requests(&self.collector, self.rounds)?,
+                "connections" => connections::rate(self.rounds)?,
                 "programs" => programs::costs(self.rounds)?,
                 "sockets" => sockets::read(self.rounds)?,
                 "memory" => footprint::memory(&self.collector)?,
-                "cpu" => footprint::cpu(self.rounds)?,
+                "cpu" => footprint::cpu(self.rounds, &self.collector)?,
                 "start" => footprint::start(self.rounds)?,
                 "userspace" => userspace::read(self.rounds)?,
                 other => bail!("there is no measurement {other}"),
