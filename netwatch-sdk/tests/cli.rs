@@ -11,6 +11,7 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
@@ -96,6 +97,36 @@ fn watch_writes_as_many_lines_as_asked_for() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(snapshots.len(), 3);
+}
+
+#[test]
+fn watch_writes_what_a_snapshot_has() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let read = |arguments: &[&str]| {
+        let output = run(arguments);
+        let snapshot: Value = serde_json::from_str(text(&output.stdout)).unwrap();
+        let rows = snapshot["connections"].as_array().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["local_addr"] == address.as_str());
+        let row = row
+            .unwrap_or_else(|| panic!("no row for {address}"))
+            .clone();
+        let names: BTreeSet<String> = snapshot.as_object().unwrap().keys().cloned().collect();
+        (row, names)
+    };
+    let whole = read(&["snapshot", "--interval", "50ms"]);
+    let by_row = read(&["watch", "--count", "1"]);
+    assert_eq!(by_row, whole);
+}
+
+#[test]
+fn watch_writes_an_empty_list_when_there_is_no_socket() {
+    let output = run(&["watch", "--count", "1", "--backend", "ss"]);
+    let snapshot: Value = serde_json::from_str(text(&output.stdout)).unwrap();
+    assert_eq!(snapshot["connections"], Value::Array(Vec::new()));
+    assert!(snapshot["interfaces"].is_array());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Result,
     reading::{Attribution, Payload, Reading, WireBytes},
-    wire::{HealthMetric, Snapshot},
+    wire::{ConnectionDetail, HealthMetric, Snapshot},
 };
 
 /// Cumulative figures of one process.
@@ -117,9 +117,28 @@ impl Reader {
     /// When the sockets could not be read.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = self.network()?;
-        self.host.fill(&mut snapshot, &self.pace);
-        self.collector.fill(&mut snapshot, &mut self.alerts_seen);
+        self.fill(&mut snapshot);
         Ok(snapshot)
+    }
+
+    /// A snapshot whose connections are handed out one by one, all in the same memory:
+    /// `connections` is `None`, and `row` is called with each. At ten thousand sockets
+    /// this takes half the memory of [`snapshot`](Self::snapshot), and less time.
+    ///
+    /// # Errors
+    ///
+    /// When the sockets could not be read; `row` has not been called then.
+    pub fn snapshot_by_row(&mut self, row: impl FnMut(&ConnectionDetail)) -> Result<Snapshot> {
+        let (reading, mut snapshot) = self.network_without_connections()?;
+        rows::each_connection(reading, row);
+        self.fill(&mut snapshot);
+        Ok(snapshot)
+    }
+
+    /// Adds what is not about sockets.
+    fn fill(&mut self, snapshot: &mut Snapshot) {
+        self.host.fill(snapshot, &self.pace);
+        self.collector.fill(snapshot, &mut self.alerts_seen);
     }
 
     /// Waits for probes of gateway and DNS server that are under way, at most so
@@ -141,6 +160,12 @@ impl Reader {
     ///
     /// As [`snapshot`](Self::snapshot).
     pub fn network(&mut self) -> Result<Snapshot> {
+        let (reading, mut snapshot) = self.network_without_connections()?;
+        snapshot.connections = Some(rows::connections(reading));
+        Ok(snapshot)
+    }
+
+    fn network_without_connections(&mut self) -> Result<(Reading, Snapshot)> {
         let reading = self.read()?;
         let previous = match self.previous.take() {
             Some(previous) => previous,
@@ -152,8 +177,8 @@ impl Reader {
         let elapsed = reading.taken_at.saturating_duration_since(self.since);
         let time_wait = count_time_wait(&reading);
         self.count_from(&reading);
-        let mut snapshot = rows::snapshot(reading, &previous, elapsed);
+        let mut snapshot = rows::snapshot(&reading, &previous, elapsed);
         snapshot.tcp_time_wait = self.host.keep_time_wait(time_wait);
-        Ok(snapshot)
+        Ok((reading, snapshot))
     }
 }

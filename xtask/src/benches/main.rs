@@ -82,7 +82,7 @@ impl Measure {
                 "programs" => programs::costs(self.rounds)?,
                 "sockets" => sockets::read(self.rounds)?,
                 "memory" => footprint::memory(&self.collector)?,
-                "cpu" => footprint::cpu(self.rounds)?,
+                "cpu" => footprint::cpu(self.rounds, &self.collector)?,
                 "start" => footprint::start(self.rounds)?,
                 other => bail!("there is no measurement {other}"),
             });
