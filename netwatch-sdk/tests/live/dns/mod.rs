@@ -253,8 +253,8 @@ fn full() -> Result<()> {
     let found = scene.snapshot()?.1;
     let (seen, ..) = figures(&found, &process)?;
     let lost = scene.reader.collector().status().lost.dns_messages;
-    // One row says that the server serves; the query is the same with another id.
-    ensure!((1..=10).contains(&seen), "{seen} of 10");
+    // A thread takes them out as fast as it can, which is not fast enough.
+    ensure!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
     ensure!(seen + lost == u64::from(SILENT), "{seen} seen, {lost} lost");
     process.release()?;
     scene.server.release()
