@@ -3,6 +3,7 @@
 //! | file | hooks |
 //! |---|---|
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
+//! | `flows` | those of the rung `cgroup`: `cgroup_skb`, `cgroup/sock_create`, `cgroup/sock_release`, `sock_ops` |
 //! | `packets` | `cgroup_skb` ingress and egress |
 //! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, `sockops`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
@@ -23,6 +24,7 @@
 mod atomic;
 mod dns;
 mod events;
+mod flows;
 mod iterators;
 mod kernel;
 mod lifecycle;

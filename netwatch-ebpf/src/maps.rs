@@ -11,6 +11,7 @@ use netwatch_common::{
     counters,
     dns::DnsRow,
     event::{ConnectionEvent, Listener},
+    flow::{Flow, Owner},
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
 };
@@ -29,6 +30,39 @@ pub static SOCKET_TABLE: HashMap<u64, SocketRecord, 65536> = HashMap::new();
 /// be able to compare and exchange (before Linux 5.12).
 #[btf_map]
 pub static CLAIMS: HashMap<u64, u64, 1024> = HashMap::new();
+
+/// Sockets by cookie, where only programs of a cgroup run.
+#[btf_map]
+pub static FLOWS: HashMap<u64, Flow, 65536> = HashMap::new();
+
+/// Who made each socket, likewise.
+#[btf_map]
+pub static OWNERS: Inherited<Owner> = Inherited::new();
+
+/// Socket storage that the kernel copies to what a listener accepts (Linux 5.4).
+#[repr(C)]
+pub struct Inherited<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: its pointers are there for their types only.
+unsafe impl<T> Sync for Inherited<T> {}
+
+impl<T> Inherited<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
 
 /// What each process moved beyond its open sockets. The SDK removes dead processes.
 #[btf_map]

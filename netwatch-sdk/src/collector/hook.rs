@@ -1,17 +1,20 @@
 //! The rungs of [`Backend::Ebpf`](super::Backend::Ebpf), by name.
 
-/// Where kernel programs count payload bytes.
+/// Where kernel programs count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hook {
     /// Tracepoints by their BTF type: `sock_send_length` and `sock_recv_length`, Linux
     /// 6.3 and newer.
     TpBtf,
+    /// Packets of the cgroup v2 root, and no calls: packets are exact, payload is a lower
+    /// bound for TCP and none for UDP. For hosts that refuse tracing programs.
+    Cgroup,
 }
 
 impl Hook {
     /// Every hook with its name, best first.
-    pub const ALL: &[(&'static str, Self)] = &[("tp_btf", Self::TpBtf)];
+    pub const ALL: &[(&'static str, Self)] = &[("tp_btf", Self::TpBtf), ("cgroup", Self::Cgroup)];
 
     /// Its name in [`Status`](super::Status), and after `--hook`.
     #[must_use]

@@ -5,7 +5,7 @@ use crate::{
     Error, ErrorKind, Result,
     backend::{
         Measure,
-        ebpf::{Ebpf, MapSizes},
+        ebpf::{self, MapSizes},
         userspace,
     },
     error::chain,
@@ -129,7 +129,7 @@ impl Ladder {
 
     fn open(&self, backend: Backend) -> Result<Box<dyn Measure>> {
         match backend {
-            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes, &self.hooks)?)),
+            Backend::Auto | Backend::Ebpf => ebpf::start(self.sizes, &self.hooks),
             Backend::SockDiag => userspace::sock_diag(),
             Backend::Ss => userspace::ss(),
             Backend::Nettop => userspace::nettop(),

@@ -16,6 +16,21 @@ struct Limit {
 
 const KNOWN: &[Limit] = &[
     Limit {
+        test: "switch-",
+        says: "only in a virtual machine",
+        why: "it changes a setting of the whole host: cargo xtask vm-test",
+    },
+    Limit {
+        test: "switch-",
+        says: "the kernel has no such switch",
+        why: "it cannot be turned off",
+    },
+    Limit {
+        test: "",
+        says: "the hook cgroup: it sees no calls",
+        why: "payload is a lower bound with it: the test packets-alone asks for the rest",
+    },
+    Limit {
         test: "tcp-ktls",
         says: "TCP_ULP tls: ENOENT",
         why: "the kernel has no TLS module (CONFIG_TLS)",

@@ -87,6 +87,9 @@ pub(crate) fn exact() -> Result<Builder> {
     let (_, hook) = hooks
         .find(|(known, _)| *known == name)
         .with_context(|| format!("NETWATCH_HOOK: no hook is called {}", name.display()))?;
+    if *hook == Hook::Cgroup {
+        return Err(unavailable("the hook cgroup", "it sees no calls"));
+    }
     Ok(builder.hook(*hook))
 }
 
@@ -111,11 +114,12 @@ impl Observer {
         }
     }
 
-    /// Whether a map in the kernel has no room left.
-    pub(crate) fn is_full(&self) -> Result<bool> {
+    /// Fails unless a map in the kernel has no room left.
+    pub(crate) fn ensure_full(&self) -> Result<()> {
         let maps = self.reader.collector().status().maps;
-        ensure!(!maps.is_empty(), "the status names no map");
-        Ok(maps.iter().any(|map| map.used >= map.capacity))
+        let is_full = maps.iter().any(|map| map.used >= map.capacity);
+        ensure!(is_full, "no map is full: {maps:?}");
+        Ok(())
     }
 
     /// Takes one reading and adds it to what was seen before.

@@ -63,7 +63,7 @@ fn full() -> Result<()> {
             let name = &process.name;
             ensure!(reported == moved, "{name}: {reported:?}, moved {moved:?}");
         }
-        ensure!(tiny.is_full()?, "the table is not full");
+        tiny.ensure_full()?;
         ensure!(seen.lost.untracked_calls > 0, "{:?}", seen.lost);
     }
     for run in &mut runs {

@@ -4,7 +4,7 @@ use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData},
+    maps::MapData,
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, Iter, SockOps},
 };
 use netwatch_common::{counters, offsets::Offsets};
@@ -12,10 +12,11 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     cgroup,
+    maps::set_counter,
     object::OBJECT,
     offsets,
     programs::{self, Place, Program, Rung, Store},
-    refusal::{no_hook, refusal},
+    refusal::refusal,
     self_test::{self, Outcome},
     syscall::IteratorLink,
 };
@@ -76,25 +77,33 @@ struct Kernel {
     btf: aya::Btf,
 }
 
-/// Climbs the ladder: loads and attaches everything, with the first of the hooks that
-/// also counts.
-pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
-    let kernel = Kernel {
-        offsets: offsets::read()?,
-        btf: aya::Btf::from_sys_fs()
-            .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
-    };
+/// Loads and attaches everything, with the first of the hooks that also counts; or says
+/// of each why it does not.
+pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded, Vec<(Hook, Error)>> {
     let mut refused = Vec::new();
+    let mut kernel = None;
     for rung in programs::rungs(hooks) {
-        match kernel.stand_on(rung, sizes) {
+        let loaded = match kernel.get_or_insert_with(Kernel::read) {
+            Ok(kernel) => kernel.stand_on(rung, sizes),
+            Err(error) => Err(Error::new(error.kind(), chain(error))),
+        };
+        match loaded {
             Ok(loaded) => return Ok(Loaded { refused, ..loaded }),
             Err(error) => refused.push((rung.hook, error)),
         }
     }
-    Err(no_hook(refused))
+    Err(refused)
 }
 
 impl Kernel {
+    fn read() -> Result<Self> {
+        Ok(Self {
+            offsets: offsets::read()?,
+            btf: aya::Btf::from_sys_fs()
+                .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
+        })
+    }
+
     /// Loads and attaches everything with this rung, and tests it.
     fn stand_on(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
         let store = if sizes.in_table {
@@ -103,7 +112,7 @@ impl Kernel {
             rung.store
         };
         let (mut ebpf, cgroup) = self.with_cgroup(sizes, store)?;
-        attach_all(&mut ebpf, rung.programs, &self.btf, None)?;
+        attach_all(&mut ebpf, rung.programs, Some(&self.btf), None)?;
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
         let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
@@ -139,7 +148,7 @@ impl Kernel {
         let why = match root {
             Ok((path, file)) => {
                 let mut ebpf = self.open(sizes, store, true)?;
-                match attach_all(&mut ebpf, store.cgroup(), &self.btf, Some(&file)) {
+                match attach_all(&mut ebpf, store.cgroup(), None, Some(&file)) {
                     Ok(()) => return Ok((ebpf, Ok(path))),
                     Err(error) => chain(&error),
                 }
@@ -172,11 +181,13 @@ impl Kernel {
             .map_max_entries("CLOSED", sizes.closed_bytes)
             .map_max_entries("SOCKET_TABLE", sockets)
             .map_max_entries("CLAIMS", claims)
+            .map_max_entries("FLOWS", 1)
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))?;
-        attach_all(&mut ebpf, store.lifecycle(), &self.btf, None)?;
+        self_test::make_room(&mut ebpf)?;
+        attach_all(&mut ebpf, store.lifecycle(), Some(&self.btf), None)?;
         Ok(ebpf)
     }
 }
@@ -188,18 +199,8 @@ impl Loaded {
     ///
     /// When it does not, with the probable cause.
     pub(super) fn test(&mut self) -> Result<()> {
-        self.tested = self_test::run(&mut self.ebpf)?;
+        self.tested = self_test::run(&mut self.ebpf, self_test::booked)?;
         Ok(())
-    }
-
-    /// Its programs for payload, and whether they were tested.
-    pub(super) fn describe(&self) -> String {
-        let names: Vec<&str> = self.rung.programs.iter().map(|one| one.name).collect();
-        let names = names.join(", ");
-        match &self.tested {
-            Outcome::Passed => names,
-            Outcome::NotPossible(why) => format!("{names}; not tested: {why}"),
-        }
     }
 
     /// A map with a handle of its own.
@@ -222,16 +223,6 @@ impl Loaded {
     }
 }
 
-/// Writes one of `COUNTERS`.
-pub(super) fn set_counter(ebpf: &mut Ebpf, index: u32, value: u64) -> Result<()> {
-    let failed = |error| refusal("COUNTERS cannot be written", &error);
-    let map = ebpf
-        .map_mut("COUNTERS")
-        .ok_or_else(|| missing("COUNTERS"))?;
-    let mut map = Array::<_, u64>::try_from(map).map_err(failed)?;
-    map.set(index, value, 0).map_err(failed)
-}
-
 fn iterate(
     ebpf: &mut Ebpf,
     name: &str,
@@ -250,10 +241,12 @@ fn iterate(
         .map_err(|error| refusal(&what, &error))
 }
 
-fn attach_all(
+/// Loads and attaches programs, or names the one that fails. Those of a cgroup need it,
+/// others the kernel's BTF.
+pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     programs: &[Program],
-    btf: &aya::Btf,
+    btf: Option<&aya::Btf>,
     cgroup: Option<&File>,
 ) -> Result<()> {
     for program in programs {
@@ -267,14 +260,14 @@ fn attach_all(
 fn attach(
     ebpf: &mut Ebpf,
     program: &Program,
-    btf: &aya::Btf,
+    btf: Option<&aya::Btf>,
     cgroup: Option<&File>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let no_cgroup = "no cgroup v2";
     match program.place {
         Place::TpBtf(tracepoint) => {
             let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
-            found.load(tracepoint, btf)?;
+            found.load(tracepoint, btf.ok_or("no BTF")?)?;
             found.attach()?;
         }
         Place::CgroupSkb(kind) => {

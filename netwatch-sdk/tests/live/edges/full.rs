@@ -76,7 +76,7 @@ fn few_processes(name: &str, closed_bytes: u32, loss: Loss) -> Result<()> {
     let (of_shape, seen, all) = observe(name, &mut tiny, &mut roomy)?;
     let of_shape_only = of_shape.clone();
     truth.add_all(of_shape);
-    ensure!(tiny.is_full()?, "the map is not full");
+    tiny.ensure_full()?;
     let (mut tx, mut rx, mut of_shape) = (0, 0, 0);
     for process in &truth.processes {
         let who = (process.pid, Some(process.started_ticks));

@@ -3,6 +3,8 @@
 pub(crate) mod child;
 mod ended;
 mod full;
+mod packets_alone;
+mod refusals;
 mod self_test;
 mod settled;
 mod several;
@@ -18,6 +20,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         withheld::trials(),
         full::trials(),
         self_test::trials(),
+        packets_alone::trials(),
+        refusals::trials(),
         settled::trials(),
         verifier::trials(),
     ]
