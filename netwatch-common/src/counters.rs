@@ -27,5 +27,7 @@ pub const EVENTS_WANTED: u32 = 10;
 pub const EVENTS_LOST: u32 = 11;
 /// Sockets that have ended; counted before anything else is done about it.
 pub const ENDS: u32 = 12;
+/// DNS messages that did not fit into `DNS`, or came behind another in one segmented send.
+pub const DNS_MESSAGES: u32 = 13;
 /// How many there are.
-pub const LEN: u32 = 13;
+pub const LEN: u32 = 14;

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`socket`] | `SOCKETS`, `SOCKET_TABLE`: the counters of every socket; and a socket's row as it is read |
 //! | [`process`] | `PROCESSES`: what a process moved beyond its open sockets |
+//! | [`flow`] | `FLOWS`, `OWNERS`: sockets where only programs of a cgroup run |
+//! | [`dns`] | `DNS`: messages of DNS clients |
 //! | [`event`] | `EVENTS`: what happened to connections; `LISTENERS`: who listens |
 //! | [`counters`] | `COUNTERS`: what was lost, and what is asked for |
 //! | [`offsets`] | `OFFSETS`: where this kernel keeps the fields that the programs read |
@@ -12,7 +14,9 @@
 #![no_std]
 
 pub mod counters;
+pub mod dns;
 pub mod event;
+pub mod flow;
 pub mod offsets;
 pub mod process;
 pub mod socket;

@@ -29,6 +29,8 @@ impl ProcessKey {
         tgid: 0,
         reserved: 0,
     };
+    /// The start of a process when only its id is known.
+    pub const START_UNKNOWN: u64 = 3;
     /// The collector's own test of its hooks; shown to nobody.
     pub const TEST: Self = Self {
         start_ns: 2,

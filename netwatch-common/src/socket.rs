@@ -52,25 +52,25 @@ pub struct SocketRecord {
     pub copied_seq: u32,
     /// Bits named `FLAG_*` here.
     pub flags: u32,
-    /// The owner's name, NUL-padded.
-    pub comm: [u8; 16],
-    /// Addresses and ports when the TCP state became CLOSE, as in [`SocketHeader`];
-    /// a reset clears the socket's own.
-    pub last_local: [u64; 2],
-    /// Likewise.
-    pub last_remote: [u64; 2],
-    /// Likewise, network order.
-    pub last_remote_port_be: u16,
-    /// `COOKIE_*`: which number identifies the socket.
-    pub cookie: u8,
-    /// Always 0.
-    pub reserved: u8,
     /// How often the TCP state has changed.
     pub states: u32,
     /// TCP, where sent bytes are taken from `write_seq`: up to where they are counted.
     pub written_seq: u32,
     /// With [`COOKIE_OWN`]: tells it from other sockets at the same address.
     pub born: u32,
+    /// `COOKIE_*`: which number identifies the socket.
+    pub cookie: u8,
+    /// 1 once the row that says so is in `DNS`: the socket serves DNS.
+    pub serves_dns: u8,
+    /// Remote port when the TCP state became CLOSE, network order; a reset clears the
+    /// socket's own.
+    pub last_remote_port_be: u16,
+    /// The owner's name, NUL-padded.
+    pub comm: [u8; 16],
+    /// Local address at that time, as in [`SocketHeader`].
+    pub last_local: [u64; 2],
+    /// Remote address, likewise.
+    pub last_remote: [u64; 2],
 }
 
 impl SocketRecord {
@@ -110,18 +110,31 @@ pub const FLAG_OUTGOING: u32 = 1 << 1;
 pub const FLAG_INCOMING: u32 = 1 << 2;
 /// Older than the collector.
 pub const FLAG_OLDER: u32 = 1 << 3;
+/// A listener, now or before it closed.
+pub const FLAG_LISTENING: u32 = 1 << 4;
 /// Its end was seen and its bytes are in `PROCESSES` and `CLOSED`: the record only
 /// waits for the kernel to free the socket.
 pub const FLAG_ENDED: u32 = 1 << 5;
-/// A listener, now or before it closed.
-pub const FLAG_LISTENING: u32 = 1 << 4;
-/// `written_seq` is set.
-pub const FLAG_WRITTEN: u32 = 1 << 6;
-
 /// TCP: its last attempt to connect failed.
 pub const FLAG_FAILED: u32 = 1 << 6;
 /// UDP: the first datagram while connected was received, not sent.
 pub const FLAG_RECEIVED_FIRST: u32 = 1 << 7;
+/// `written_seq` is set.
+pub const FLAG_WRITTEN: u32 = 1 << 8;
+
+// Each has a bit of its own.
+const _: () = assert!(
+    (FLAG_MARKED
+        | FLAG_OUTGOING
+        | FLAG_INCOMING
+        | FLAG_OLDER
+        | FLAG_LISTENING
+        | FLAG_ENDED
+        | FLAG_FAILED
+        | FLAG_RECEIVED_FIRST
+        | FLAG_WRITTEN)
+        == (1 << 9) - 1
+);
 
 /// What a socket is, read from the kernel when the row is made.
 #[repr(C)]

@@ -5,6 +5,7 @@
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
 //! | `fexit` | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` |
 //! | `kprobes` | kprobes and kretprobes `release_sock`, `skb_consume_udp`, `udp_sendmsg`, … |
+//! | `flows` | those of the rung `cgroup`: `cgroup_skb`, `cgroup/sock_create`, `cgroup/sock_release`, `sock_ops` |
 //! | `packets` | `cgroup_skb` ingress and egress |
 //! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, `sockops`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
 //! | `lifecycle_kprobes` | kprobes `sock_init_data`, `inet_release`, `inet_sock_destruct`; `cgroup/sock_create` |
@@ -12,9 +13,8 @@
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map`, `iter/bpf_map_elem` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
-//! of totals, `store` finds a socket's record, `events` tells of connections, `maps`
-//! holds the maps. No program writes
-//! a record per call or packet.
+//! of totals, `store` finds a socket's record, `events` tells of connections, `dns` of
+//! DNS messages, `maps` holds the maps. Nothing else writes a record per call or packet.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -25,8 +25,10 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod dns;
 mod events;
 mod fexit;
+mod flows;
 mod iterators;
 mod kernel;
 mod kprobes;

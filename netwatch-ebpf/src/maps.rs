@@ -9,7 +9,9 @@ use aya_ebpf::{
 };
 use netwatch_common::{
     counters,
+    dns::DnsRow,
     event::{ConnectionEvent, Listener},
+    flow::{Flow, Owner},
     process::{ProcessKey, ProcessRecord},
     socket::{SocketRecord, SocketRow},
 };
@@ -42,6 +44,39 @@ pub struct Call {
 #[btf_map]
 pub static CALLS: HashMap<u64, Call, 4096> = HashMap::new();
 
+/// Sockets by cookie, where only programs of a cgroup run.
+#[btf_map]
+pub static FLOWS: HashMap<u64, Flow, 65536> = HashMap::new();
+
+/// Who made each socket, likewise.
+#[btf_map]
+pub static OWNERS: Inherited<Owner> = Inherited::new();
+
+/// Socket storage that the kernel copies to what a listener accepts (Linux 5.4).
+#[repr(C)]
+pub struct Inherited<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: its pointers are there for their types only.
+unsafe impl<T> Sync for Inherited<T> {}
+
+impl<T> Inherited<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
+
 /// What each process moved beyond its open sockets. The SDK removes dead processes.
 #[btf_map]
 pub static PROCESSES: HashMap<ProcessKey, ProcessRecord, 16384> = HashMap::new();
@@ -54,9 +89,13 @@ pub static OPEN: RingBuf<SocketRow, { 512 << 10 }> = RingBuf::new();
 #[btf_map]
 pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
 
+/// A row for each message of a DNS client.
+#[btf_map]
+pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
+
 /// What happened to connections, while someone listens.
 #[btf_map]
-pub static EVENTS: RingBuf<ConnectionEvent, { 4 << 20 }> = RingBuf::new();
+pub static EVENTS: RingBuf<ConnectionEvent, { 1 << 20 }> = RingBuf::new();
 
 /// Who listens, in each listening socket; a socket made for a connection inherits it.
 #[btf_map]

@@ -53,7 +53,7 @@ static NEW: SocketRecord = {
         last_remote: [0; 2],
         last_remote_port_be: 0,
         cookie: 0,
-        reserved: 0,
+        serves_dns: 0,
         states: 0,
         written_seq: 0,
         born: 0,

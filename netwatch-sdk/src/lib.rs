@@ -42,8 +42,8 @@ pub mod reading;
 #[cfg(feature = "collectors")]
 pub use crate::{
     collector::{
-        Backend, Builder, Check, Collector, EventStream, Events, Hook, Host, MapPressure, Pace,
-        Packets, Reader, Refusal, Snapshots, Status,
+        Backend, Builder, Check, Collector, EventStream, Events, Hook, Host, Intelligence,
+        MapPressure, Pace, Packets, Reader, Refusal, Snapshots, Status,
     },
     error::{Error, ErrorKind, Result},
 };

@@ -11,8 +11,9 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -96,6 +97,36 @@ fn watch_writes_as_many_lines_as_asked_for() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(snapshots.len(), 3);
+}
+
+#[test]
+fn watch_writes_what_a_snapshot_has() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let read = |arguments: &[&str]| {
+        let output = run(arguments);
+        let snapshot: Value = serde_json::from_str(text(&output.stdout)).unwrap();
+        let rows = snapshot["connections"].as_array().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["local_addr"] == address.as_str());
+        let row = row
+            .unwrap_or_else(|| panic!("no row for {address}"))
+            .clone();
+        let names: BTreeSet<String> = snapshot.as_object().unwrap().keys().cloned().collect();
+        (row, names)
+    };
+    let whole = read(&["snapshot", "--interval", "50ms"]);
+    let by_row = read(&["watch", "--count", "1"]);
+    assert_eq!(by_row, whole);
+}
+
+#[test]
+fn watch_writes_an_empty_list_when_there_is_no_socket() {
+    let output = run(&["watch", "--count", "1", "--backend", "ss"]);
+    let snapshot: Value = serde_json::from_str(text(&output.stdout)).unwrap();
+    assert_eq!(snapshot["connections"], Value::Array(Vec::new()));
+    assert!(snapshot["interfaces"].is_array());
 }
 
 #[test]
@@ -202,6 +233,122 @@ fn without_privileges_it_gives_what_it_can_and_one_line_of_advice() {
         assert_eq!(output.status.code(), Some(3));
         assert!(text(&output.stderr).contains("CAP_BPF"));
     }
+}
+
+/// Makes connections to a port where nobody listens, until `enough`.
+fn connect_until(mut enough: impl FnMut() -> bool) {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !enough() {
+        assert!(Instant::now() < deadline, "no event");
+        assert!(TcpStream::connect(address).is_err());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn events_are_lines_of_json_with_the_process_that_connects() {
+    let mut child = spawn(&["events", "--json"]);
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (sender, lines) = std::sync::mpsc::channel();
+    let reader = thread::spawn(move || {
+        for line in output.lines() {
+            sender.send(line.unwrap()).unwrap();
+        }
+    });
+    let mut mine = Vec::new();
+    connect_until(|| {
+        for line in lines.try_iter() {
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["pid"] == std::process::id() {
+                mine.push(event);
+            }
+        }
+        mine.len() >= 4
+    });
+    let [opened, refused, ..] = &mine[..] else {
+        panic!("{mine:?}");
+    };
+    assert_eq!(
+        (&opened["event"], &refused["event"]),
+        (&"opened".into(), &"refused".into())
+    );
+    assert_eq!(opened["cookie"], refused["cookie"]);
+    assert_eq!(refused["errno"], 111);
+    assert_eq!(refused["direction"], "outgoing");
+    assert!(refused["process_started_at"].is_string());
+    assert!(refused["age_us"].is_f64());
+    signal(&child, Signal::SIGINT);
+    assert_eq!(ended(&mut child), Some(0));
+    drop(lines);
+    let _ = reader.join();
+}
+
+#[test]
+fn events_are_lines_for_people_and_stop_after_as_many_as_asked_for() {
+    let mut child = spawn(&["events", "--count", "5"]);
+    connect_until(|| child.try_wait().unwrap().is_some());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 5);
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert!(words.len() >= 7, "{line}");
+        assert!(["->", "<-", "--"].contains(&words[5]), "{line}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_or_a_signal_ends_events_quietly() {
+    for end in [None, Some(Signal::SIGTERM)] {
+        let mut child = spawn(&["events"]);
+        let mut output = child.stdout.take();
+        let mut first = [0];
+        let mut stdout = output.take().unwrap();
+        let reader = thread::spawn(move || {
+            stdout.read_exact(&mut first).unwrap();
+            stdout
+        });
+        connect_until(|| reader.is_finished());
+        output = Some(reader.join().unwrap());
+        match end {
+            None => {
+                drop(output);
+                connect_until(|| child.try_wait().unwrap().is_some());
+            }
+            Some(end) => signal(&child, end),
+        }
+        assert_eq!(ended(&mut child), Some(0), "{end:?}");
+        let mut said = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        assert_eq!(said, "");
+    }
+}
+
+#[test]
+fn events_without_privileges_are_code_3_and_name_what_is_missing() {
+    let output = Command::new("unshare")
+        .args([
+            "--net", "--setuid", "65534", "--setgid", "65534", COLLECTOR, "events",
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        text(&output.stderr).contains("CAP_BPF"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(output.stdout.is_empty());
 }
 
 #[test]

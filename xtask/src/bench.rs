@@ -8,14 +8,16 @@ use clap::builder::PossibleValuesParser;
 
 use crate::{command, debian, workspace};
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "throughput",
     "requests",
+    "connections",
     "programs",
     "sockets",
     "memory",
     "cpu",
     "start",
+    "userspace",
 ];
 
 /// Measure what the collector costs, beside the same without it
@@ -24,11 +26,13 @@ const NAMES: [&str; 7] = [
 What is measured:
   throughput  loopback TCP bytes a second, without and with the collector
   requests    64-byte requests and responses a second, without and with it
+  connections TCP connections a second, without and with it, and with a subscriber of events
   programs    nanoseconds of each kernel program less those of an empty one on the same hook
   sockets     reading 10,000 and 50,000 sockets, and `ss -tunapi`
   memory      resident memory at 10,000 sockets
   cpu         CPU time of a reading each second at 10,000 idle sockets
   start       from nothing to the first exact reading
+  userspace   reading 10,000 sockets by sock_diag, `ss` and parsing `ss`; CPU time of a snapshot at 1,000
 
 Examples:
   cargo xtask bench                        everything, about four minutes on an idle machine

@@ -1,8 +1,7 @@
 //! A compiler that can check code for another target: the one in use, when it has that target's
 //! library, and otherwise Debian's, unpacked into the cache folder beside a library checked there.
 
-use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,7 +31,10 @@ impl Toolchain {
         if !debian::is_here() {
             bail!("the Rust in use has no library for {target}: `rustup target add {target}`");
         }
-        let _lock = lock()?;
+        let cache = workspace::cache()?;
+        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+        // Another clone may be making it.
+        let _lock = workspace::lock(&cache.join("lock"))?;
         let toolchain = unpacked().with_context(|| {
             format!(
                 "without Debian's compiler for {target}, `rustup target add {target}` does as well"
@@ -103,7 +105,7 @@ fn unpacked() -> Result<PathBuf> {
     let minor = upstream
         .rsplit_once('.')
         .map_or(upstream, |(minor, _)| minor);
-    let folder = cache()?.join(format!("rust-web-{version}"));
+    let folder = workspace::cache()?.join(format!("rust-web-{version}"));
     let root = folder.join("root");
     if root.is_dir() {
         return Ok(root);
@@ -232,21 +234,4 @@ fn check_library(root: &Path, target: &str) -> Result<()> {
     fs::create_dir_all(&place)?;
     fs::rename(&partial, place.join("lib")).context("cannot put the checked library in place")?;
     fs::remove_dir_all(&built).context("cannot clear the library's build folder")
-}
-
-/// Held while the cache is made or looked at: another clone may be making it.
-fn lock() -> Result<File> {
-    let cache = cache()?;
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let lock = File::create(cache.join("lock")).context("cannot make the cache's lock file")?;
-    lock.lock().context("cannot lock the cache")?;
-    Ok(lock)
-}
-
-fn cache() -> Result<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
-        .context("there is neither XDG_CACHE_HOME nor a home folder to keep the compiler in")?;
-    Ok(cache.join("netwatch-xtask"))
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change lands, as steps with names.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,7 @@ use crate::bpf_toolchain::BpfToolchain;
 use crate::build_ebpf::{self, BuildEbpf};
 use crate::command::{self, progress};
 use crate::setup::Setup;
+use crate::vm::VmTest;
 use crate::{metadata, workspace};
 
 /// The test target that needs root; it has a step of its own.
@@ -23,7 +25,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "setup",
         about: "install what is missing (cargo xtask setup)",
@@ -68,6 +70,11 @@ const STEPS: [Step; 9] = [
         name: "live",
         about: "tests against this kernel, as root",
         run: live,
+    },
+    Step {
+        name: "vm",
+        about: "the same tests on an older kernel, in a virtual machine (cargo xtask vm-test 6.12)",
+        run: || VmTest::of(&["6.12"]).run(),
     },
 ];
 
@@ -272,15 +279,12 @@ fn doctests() -> Result<()> {
     )
 }
 
-/// Built as this user, run as root.
 fn live() -> Result<()> {
-    let main = "netwatch-sdk/tests/live/main.rs";
-    if !workspace::root()?.join(main).is_file() {
-        progress(format!(
-            "{main} does not exist: there are no live tests yet"
-        ));
-        return Ok(());
-    }
+    command::run(&mut live_tests()?)
+}
+
+/// The live tests, to be given their arguments after `--`: built as this user, run as root.
+pub(crate) fn live_tests() -> Result<Command> {
     let mut cargo = workspace::cargo_command()?;
     cargo.args([
         "test",
@@ -300,5 +304,5 @@ fn live() -> Result<()> {
         );
         cargo.args(["--config", &runner]);
     }
-    command::run(&mut cargo)
+    Ok(cargo)
 }

@@ -1,7 +1,8 @@
 //! Where this workspace lies, and where tasks may leave things.
 
 use std::env;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -40,4 +41,21 @@ pub(crate) fn cargo_bin() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| env::home_dir().map(|home| home.join(".cargo")))?;
     Some(home.join("bin"))
+}
+
+/// What tasks download and unpack, for all clones of the workspace.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+        .context("there is neither XDG_CACHE_HOME nor a home folder to keep downloads in")?;
+    Ok(cache.join("netwatch-xtask"))
+}
+
+/// Held while something in the cache is made or looked at: another clone may be making it.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let lock = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    lock.lock()
+        .with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(lock)
 }

@@ -3,8 +3,7 @@
 use crate::{
     Error, ErrorKind, Result,
     backend::Measure,
-    collector::{Check, Hook, Status},
-    reading::Reading,
+    collector::{Check, Hook},
 };
 
 /// Sizes of the maps, which are not made here.
@@ -14,35 +13,20 @@ pub(crate) struct MapSizes {
     pub(crate) sockets: u32,
     pub(crate) in_table: bool,
     pub(crate) closed_bytes: u32,
+    pub(crate) dns_bytes: u32,
     pub(crate) event_bytes: u32,
 }
 
-/// Cannot be made.
-#[derive(Debug)]
-pub(crate) enum Ebpf {}
-
-impl Ebpf {
-    /// Always an error that says why.
-    pub(crate) fn start(_sizes: MapSizes, _hooks: &[Hook]) -> Result<Self> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            if cfg!(not(feature = "ebpf")) {
-                "this program was built without the feature `ebpf`"
-            } else {
-                "eBPF needs Linux on x86_64 or aarch64"
-            },
-        ))
-    }
-}
-
-impl Measure for Ebpf {
-    fn read(&mut self) -> Result<Reading> {
-        match *self {}
-    }
-
-    fn status(&self) -> Status {
-        match *self {}
-    }
+/// Always an error that says why.
+pub(crate) fn start(_sizes: MapSizes, _hooks: &[Hook]) -> Result<Box<dyn Measure>> {
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        if cfg!(not(feature = "ebpf")) {
+            "this program was built without the feature `ebpf`"
+        } else {
+            "eBPF needs Linux on x86_64 or aarch64"
+        },
+    ))
 }
 
 /// Nothing to look at.

@@ -12,6 +12,10 @@
 //! and not calls share; `userspace` starts them.
 
 pub(crate) mod estimate;
+#[cfg_attr(
+    not(all(feature = "ebpf", target_os = "linux")),
+    allow(dead_code, reason = "only kernel programs give events")
+)]
 pub(crate) mod feed;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(crate) mod id_hash;
@@ -32,7 +36,7 @@ pub(crate) mod sock_diag;
 #[cfg(target_os = "linux")]
 pub(crate) mod ss;
 #[cfg(target_os = "linux")]
-mod tcp_counters;
+pub(crate) mod tcp_counters;
 pub(crate) mod userspace;
 
 #[cfg(all(
@@ -53,7 +57,11 @@ use std::{fmt::Debug, sync::Arc};
 
 use self::feed::Feed;
 
-use crate::{Result, collector::Status, reading::Reading};
+use crate::{
+    Result,
+    collector::Status,
+    reading::{Reading, dns::DnsDatagram},
+};
 
 /// One way of measuring sockets and processes, running.
 pub(crate) trait Measure: Send + Debug {
@@ -63,6 +71,16 @@ pub(crate) trait Measure: Send + Debug {
     ///
     /// When nothing at all could be read; what is partly missing is in [`Reading::lost`].
     fn read(&mut self) -> Result<Reading>;
+
+    /// Hands over the DNS messages since the last time, in the order in which they
+    /// passed. `false` where this backend sees none.
+    ///
+    /// # Errors
+    ///
+    /// When it should see them and cannot read them.
+    fn dns(&mut self, _take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
+        Ok(false)
+    }
 
     /// How it runs. What only the collector knows is left empty.
     fn status(&self) -> Status;

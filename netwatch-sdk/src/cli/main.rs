@@ -4,6 +4,7 @@ mod arguments;
 mod doctor;
 mod events;
 mod output;
+mod row;
 mod snapshot;
 mod watch;
 

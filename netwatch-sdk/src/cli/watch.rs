@@ -18,7 +18,7 @@ pub(crate) fn run(options: &Watch) -> anyhow::Result<()> {
                 _ = ticks.tick() => false,
                 () = interrupts.next() => true,
             };
-            output::line(&reader.snapshot()?)?;
+            output::snapshot(&mut reader)?;
             if interrupted {
                 break;
             }

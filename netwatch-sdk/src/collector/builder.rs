@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Collector, Hook, ladder::Ladder};
-use crate::{Result, backend::ebpf::MapSizes};
+use super::{Collector, Hook, detection::Detection, ladder::Ladder};
+use crate::{Result, backend::ebpf::MapSizes, detect::Thresholds};
 
 /// Which way of measuring to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -36,11 +36,24 @@ impl Backend {
 }
 
 /// Settings of a [`Collector`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Builder {
     pub(super) backend: Backend,
     pub(super) hook: Option<Hook>,
     pub(super) sizes: MapSizes,
+    /// `None` when nothing is to be detected.
+    pub(super) thresholds: Option<Thresholds>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            hook: None,
+            sizes: MapSizes::default(),
+            thresholds: Some(Thresholds::default()),
+        }
+    }
 }
 
 impl Builder {
@@ -101,12 +114,38 @@ impl Builder {
     }
 
     /// Room for events that no subscriber has been given yet, in bytes of kernel memory,
-    /// 184 an event; 4 MiB by default, rounded like
+    /// 184 an event; 1 MiB by default, rounded like
     /// [`closed_buffer_bytes`](Self::closed_buffer_bytes). When it is full, events are
     /// lost, and the stream says how many.
     #[must_use]
     pub const fn event_buffer_bytes(mut self, bytes: u32) -> Self {
         self.sizes.event_bytes = ring_bytes(bytes);
+        self
+    }
+
+    /// The detectors' settings. They run by default, where the backend sees what they
+    /// need (kernel programs): see [`detect`](crate::detect).
+    #[must_use]
+    pub fn detectors(mut self, thresholds: Thresholds) -> Self {
+        self.thresholds = Some(thresholds);
+        self
+    }
+
+    /// Detects nothing and looks at no DNS message; snapshots have neither alerts nor
+    /// DNS figures.
+    #[must_use]
+    pub fn without_detectors(mut self) -> Self {
+        self.thresholds = None;
+        self
+    }
+
+    /// Room for DNS messages, in bytes of kernel memory, 376 a message; 2 MiB by default
+    /// (5,500 messages), rounded like
+    /// [`closed_buffer_bytes`](Self::closed_buffer_bytes). Readings take them out, or a
+    /// thread once it is a quarter full. What does not fit is counted in [`Lost`](crate::reading::Lost).
+    #[must_use]
+    pub const fn dns_buffer_bytes(mut self, bytes: u32) -> Self {
+        self.sizes.dns_bytes = ring_bytes(bytes);
         self
     }
 
@@ -119,17 +158,18 @@ impl Builder {
     pub fn start(self) -> Result<Collector> {
         let began = Instant::now();
         let ladder = Ladder::new(&self);
-        Collector::start_on(ladder, began)
+        let detection = self.thresholds.map(Detection::new);
+        Collector::start_on(ladder, detection, began)
     }
 }
 
 /// A size that a ring buffer can have.
 const fn ring_bytes(bytes: u32) -> u32 {
     const MAX: u32 = 1 << 30;
-    if bytes < 4096 {
-        4096
-    } else if bytes > MAX {
+    if bytes > MAX {
         MAX
+    } else if bytes < 4096 {
+        4096
     } else {
         bytes.next_power_of_two()
     }

@@ -1,6 +1,6 @@
 //! The rungs of [`Backend::Ebpf`](super::Backend::Ebpf), by name.
 
-/// Where kernel programs count payload bytes.
+/// Where kernel programs count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hook {
@@ -12,6 +12,9 @@ pub enum Hook {
     Fentry,
     /// Kprobes on functions of TCP and UDP: Linux 5.10 and newer.
     Kprobe,
+    /// Packets of the cgroup v2 root, and no calls: packets are exact, payload is a lower
+    /// bound for TCP and none for UDP. For hosts that refuse tracing programs.
+    Cgroup,
 }
 
 impl Hook {
@@ -20,6 +23,7 @@ impl Hook {
         ("tp_btf", Self::TpBtf),
         ("fentry", Self::Fentry),
         ("kprobe", Self::Kprobe),
+        ("cgroup", Self::Cgroup),
     ];
 
     /// Its name in [`Status`](super::Status), and after `--hook`.

@@ -5,7 +5,7 @@ use crate::{
     Error, ErrorKind, Result,
     backend::{
         Measure,
-        ebpf::{Ebpf, MapSizes},
+        ebpf::{self, MapSizes},
         userspace,
     },
     error::chain,
@@ -36,7 +36,13 @@ impl Ladder {
         let all = Backend::ALL.iter().rev();
         let hooks = Hook::ALL.iter().map(|(_, hook)| *hook);
         Self {
-            sizes: settings.sizes,
+            sizes: MapSizes {
+                dns_bytes: match settings.thresholds {
+                    Some(_) => settings.sizes.dns_bytes,
+                    None => 0,
+                },
+                ..settings.sizes
+            },
             hooks: hooks
                 .filter(|hook| settings.hook.is_none_or(|wanted| *hook == wanted))
                 .collect(),
@@ -123,7 +129,7 @@ impl Ladder {
 
     fn open(&self, backend: Backend) -> Result<Box<dyn Measure>> {
         match backend {
-            Backend::Auto | Backend::Ebpf => Ok(Box::new(Ebpf::start(self.sizes, &self.hooks)?)),
+            Backend::Auto | Backend::Ebpf => ebpf::start(self.sizes, &self.hooks),
             Backend::SockDiag => userspace::sock_diag(),
             Backend::Ss => userspace::ss(),
             Backend::Nettop => userspace::nettop(),

@@ -16,6 +16,11 @@
 //! ```
 
 mod builder;
+mod detection;
+#[cfg_attr(
+    not(all(feature = "ebpf", target_os = "linux")),
+    allow(dead_code, reason = "only kernel programs give events")
+)]
 mod events;
 mod health;
 mod hook;
@@ -37,6 +42,7 @@ use std::{
 
 pub use self::{
     builder::{Backend, Builder},
+    detection::Intelligence,
     events::{EventStream, Events},
     hook::Hook,
     host::{Check, Host},
@@ -45,12 +51,13 @@ pub use self::{
     status::{MapPressure, Packets, Refusal, Status},
     stream::Snapshots,
 };
-use self::{events::Hub, ladder::Ladder, pending::Pending};
+use self::{detection::Detection, events::Hub, ladder::Ladder, pending::Pending};
 pub(crate) use self::{rows::connection_row, time_wait::count_time_wait};
 use crate::{
     Result,
     backend::Measure,
     reading::{Lost, Reading},
+    wire::Snapshot,
 };
 
 /// Kernel programs or another way of measuring, running until this and every
@@ -72,6 +79,8 @@ struct Core {
     /// Grows when another backend takes over, whose totals begin at 0.
     generation: u64,
     readers: Vec<Weak<Mutex<Pending>>>,
+    /// `None` when nothing is to be detected.
+    detection: Option<Detection>,
     lost: Lost,
     start_cost: Duration,
     read_cost: Duration,
@@ -94,7 +103,7 @@ impl Collector {
         Builder::default()
     }
 
-    fn start_on(mut ladder: Ladder, began: Instant) -> Result<Self> {
+    fn start_on(mut ladder: Ladder, detection: Option<Detection>, began: Instant) -> Result<Self> {
         let backend = ladder.next()?;
         let hub = backend.feed().map(Hub::new);
         Ok(Self {
@@ -104,6 +113,7 @@ impl Collector {
                 ladder,
                 generation: 0,
                 readers: Vec::new(),
+                detection,
                 lost: Lost::default(),
                 start_cost: began.elapsed(),
                 read_cost: Duration::ZERO,
@@ -117,7 +127,10 @@ impl Collector {
     #[must_use]
     pub fn reader(&self) -> Reader {
         let pending = Arc::new(Mutex::new(Pending::default()));
-        lock(&self.core).readers.push(Arc::downgrade(&pending));
+        let mut core = lock(&self.core);
+        core.readers.push(Arc::downgrade(&pending));
+        core.watch();
+        drop(core);
         Reader::new(self.clone(), pending)
     }
 
@@ -132,6 +145,12 @@ impl Collector {
         if let Some(hub) = &core.hub {
             lost.events = hub.lost();
         }
+        let why_not = core.detection.as_ref().and_then(Detection::why_not);
+        if let Some(why) = why_not {
+            status
+                .limits
+                .push(format!("the detectors see no connections: {why}"));
+        }
         Status {
             refused,
             lost,
@@ -139,6 +158,28 @@ impl Collector {
             read_cost: core.read_cost,
             readings: core.readings,
             ..status
+        }
+    }
+
+    /// What the detectors have found so far, up to now; `None` when they are off.
+    ///
+    /// # Errors
+    ///
+    /// When the backend's events cannot be read.
+    pub fn intelligence(&self) -> Result<Option<Intelligence>> {
+        let core = &mut *lock(&self.core);
+        core.watch();
+        let Some(detection) = &mut core.detection else {
+            return Ok(None);
+        };
+        detection.feed(&mut *core.backend)?;
+        Ok(Some(detection.intelligence()))
+    }
+
+    /// Fills in what the detectors know; see [`Detection::fill`].
+    fn fill(&self, snapshot: &mut Snapshot, seen: &mut u64) {
+        if let Some(detection) = &mut lock(&self.core).detection {
+            detection.fill(snapshot, seen);
         }
     }
 
@@ -153,7 +194,7 @@ impl Collector {
         let mut core = lock(&self.core);
         let began = Instant::now();
         let reading = loop {
-            match core.backend.read() {
+            match core.read() {
                 Ok(reading) => break reading,
                 Err(failure) => {
                     let status = core.backend.status();
@@ -162,6 +203,10 @@ impl Collector {
                     if let Some(ended) = std::mem::replace(&mut core.hub, hub) {
                         ended.end();
                     }
+                    if let Some(detection) = &mut core.detection {
+                        detection.unwatch();
+                    }
+                    core.watch();
                     core.generation += 1;
                 }
             }
@@ -177,6 +222,24 @@ impl Collector {
             true
         });
         Ok((core.generation, reading))
+    }
+}
+
+impl Core {
+    /// The detectors ask for events, if there are both.
+    fn watch(&mut self) {
+        if let (Some(detection), Some(hub)) = (&mut self.detection, &self.hub) {
+            detection.watch(hub);
+        }
+    }
+
+    fn read(&mut self) -> Result<Reading> {
+        let reading = self.backend.read()?;
+        if let Some(detection) = &mut self.detection {
+            detection.feed(&mut *self.backend)?;
+            detection.feed_reading(&reading);
+        }
+        Ok(reading)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Result,
     reading::{Attribution, Payload, Reading, WireBytes},
-    wire::{HealthMetric, Snapshot},
+    wire::{ConnectionDetail, HealthMetric, Snapshot},
 };
 
 /// Cumulative figures of one process.
@@ -35,6 +35,8 @@ pub struct Reader {
     since: Instant,
     host: HostParts,
     pace: Pace,
+    /// How many alerts were raised up to the previous snapshot.
+    alerts_seen: u64,
 }
 
 impl Reader {
@@ -47,6 +49,7 @@ impl Reader {
             since: Instant::now(),
             host: HostParts::default(),
             pace: Pace::default(),
+            alerts_seen: 0,
         };
         // When this fails, so will the first reading, which then is what others count from.
         if let Ok(reading) = reader.read() {
@@ -104,16 +107,38 @@ impl Reader {
     /// snapshot, and the state of the host.
     ///
     /// `health` is `None` until the first probes have come back, about 3 s after the
-    /// first snapshot ([`wait_for_health`](Self::wait_for_health)); `alerts` and
-    /// `dns_analytics` are `None`. What could not be read is in [`gaps`](Self::gaps).
+    /// first snapshot ([`wait_for_health`](Self::wait_for_health)). `alerts` holds those
+    /// that are active and those raised since this reader's previous snapshot; it and
+    /// `dns_analytics` are `None` where the backend sees no events, or the detectors are
+    /// off. What could not be read is in [`gaps`](Self::gaps).
     ///
     /// # Errors
     ///
     /// When the sockets could not be read.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = self.network()?;
-        self.host.fill(&mut snapshot, &self.pace);
+        self.fill(&mut snapshot);
         Ok(snapshot)
+    }
+
+    /// A snapshot whose connections are handed out one by one, all in the same memory:
+    /// `connections` is `None`, and `row` is called with each. At ten thousand sockets
+    /// this takes half the memory of [`snapshot`](Self::snapshot), and less time.
+    ///
+    /// # Errors
+    ///
+    /// When the sockets could not be read; `row` has not been called then.
+    pub fn snapshot_by_row(&mut self, row: impl FnMut(&ConnectionDetail)) -> Result<Snapshot> {
+        let (reading, mut snapshot) = self.network_without_connections()?;
+        rows::each_connection(reading, row);
+        self.fill(&mut snapshot);
+        Ok(snapshot)
+    }
+
+    /// Adds what is not about sockets.
+    fn fill(&mut self, snapshot: &mut Snapshot) {
+        self.host.fill(snapshot, &self.pace);
+        self.collector.fill(snapshot, &mut self.alerts_seen);
     }
 
     /// Waits for probes of gateway and DNS server that are under way, at most so
@@ -135,6 +160,12 @@ impl Reader {
     ///
     /// As [`snapshot`](Self::snapshot).
     pub fn network(&mut self) -> Result<Snapshot> {
+        let (reading, mut snapshot) = self.network_without_connections()?;
+        snapshot.connections = Some(rows::connections(reading));
+        Ok(snapshot)
+    }
+
+    fn network_without_connections(&mut self) -> Result<(Reading, Snapshot)> {
         let reading = self.read()?;
         let previous = match self.previous.take() {
             Some(previous) => previous,
@@ -146,8 +177,8 @@ impl Reader {
         let elapsed = reading.taken_at.saturating_duration_since(self.since);
         let time_wait = count_time_wait(&reading);
         self.count_from(&reading);
-        let mut snapshot = rows::snapshot(reading, &previous, elapsed);
+        let mut snapshot = rows::snapshot(&reading, &previous, elapsed);
         snapshot.tcp_time_wait = self.host.keep_time_wait(time_wait);
-        Ok(snapshot)
+        Ok((reading, snapshot))
     }
 }

@@ -1,6 +1,6 @@
 //! Readings to wire rows: what moved between two of them.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, mem, net::SocketAddr, time::Duration};
 
 use super::reader::Totals;
 use crate::{
@@ -9,9 +9,9 @@ use crate::{
     wire::{ConnectionDetail, ProcessBandwidth, Snapshot, Source},
 };
 
-/// The network part of a snapshot.
+/// The network part of a snapshot, without the connections.
 pub(super) fn snapshot(
-    reading: Reading,
+    reading: &Reading,
     previous: &HashMap<Attribution, Totals>,
     elapsed: Duration,
 ) -> Snapshot {
@@ -47,21 +47,38 @@ pub(super) fn snapshot(
                 })
                 .collect(),
         ),
-        connections: Some(
-            reading
-                .open
-                .into_iter()
-                .map(|socket| connection_row(socket, false, reading.source))
-                .chain(
-                    reading
-                        .closed
-                        .into_iter()
-                        .map(|socket| connection_row(socket, true, reading.source)),
-                )
-                .collect(),
-        ),
+        connections: None,
         alerts: None,
         dns_analytics: None,
+    }
+}
+
+/// The sockets of a reading, and whether each has closed.
+fn sockets(reading: &mut Reading) -> impl Iterator<Item = (&mut Socket, bool)> {
+    let open = reading.open.iter_mut().map(|socket| (socket, false));
+    open.chain(reading.closed.iter_mut().map(|socket| (socket, true)))
+}
+
+/// A row for every socket.
+pub(super) fn connections(mut reading: Reading) -> Vec<ConnectionDetail> {
+    let source = reading.source;
+    let mut rows = Vec::with_capacity(reading.open.len() + reading.closed.len());
+    for (socket, closed) in sockets(&mut reading) {
+        rows.push(ConnectionDetail::default());
+        if let Some(row) = rows.last_mut() {
+            fill_row(row, socket, closed, source);
+        }
+    }
+    rows
+}
+
+/// The same rows, one at a time.
+pub(super) fn each_connection(mut reading: Reading, mut row: impl FnMut(&ConnectionDetail)) {
+    let source = reading.source;
+    let mut place = ConnectionDetail::default();
+    for (socket, closed) in sockets(&mut reading) {
+        fill_row(&mut place, socket, closed, source);
+        row(&place);
     }
 }
 
@@ -132,68 +149,119 @@ fn process_row(
     })
 }
 
-/// `address:port`; IPv6 in brackets. As `Display` writes it, in a fraction of the time.
-fn endpoint(address: SocketAddr) -> String {
-    const LONGEST_V4: usize = "255.255.255.255:65535".len();
+/// Writes `address:port`, IPv6 in brackets. As `Display` does, in a fraction of the time.
+fn set_endpoint(text: &mut String, address: SocketAddr) {
+    text.clear();
     let SocketAddr::V4(v4) = address else {
-        return address.to_string();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{address}");
+        return;
     };
-    let mut text = String::with_capacity(LONGEST_V4);
-    let mut number = |number: u16, then: Option<char>| {
-        let mut divisor = 10_000;
-        while divisor > 1 && number < divisor {
-            divisor /= 10;
-        }
-        while divisor > 0 {
-            text.push(char::from(b'0' + (number / divisor % 10) as u8));
-            divisor /= 10;
-        }
-        text.extend(then);
+    let mut bytes = mem::take(text).into_bytes();
+    let mut number = |number: u16, then: Option<u8>| {
+        let digits = [
+            number / 10_000,
+            number / 1_000 % 10,
+            number / 100 % 10,
+            number / 10 % 10,
+            number % 10,
+        ];
+        let leading = digits.iter().take(4).take_while(|&&digit| digit == 0);
+        let digits = digits.iter().skip(leading.count());
+        bytes.extend(digits.map(|&digit| b'0' + digit as u8));
+        bytes.extend(then);
     };
     let [a, b, c, d] = v4.ip().octets();
-    for (octet, then) in [(a, '.'), (b, '.'), (c, '.'), (d, ':')] {
+    for (octet, then) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':')] {
         number(octet.into(), Some(then));
     }
     number(v4.port(), None);
-    text
+    *text = String::from_utf8(bytes).unwrap_or_default();
+}
+
+fn set(text: &mut String, to: &str) {
+    text.clear();
+    text.push_str(to);
 }
 
 /// One socket as it goes over the wire.
-pub(crate) fn connection_row(socket: Socket, closed: bool, source: Source) -> ConnectionDetail {
-    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
-    let remote = socket.remote.map_or_else(|| "*:*".to_owned(), endpoint);
-    ConnectionDetail {
-        protocol: socket.protocol.to_string(),
-        local_addr: endpoint(socket.local),
-        remote_addr: remote,
-        state: socket.state.name(socket.protocol).to_owned(),
-        pid: socket.owner.map(|owner| owner.pid.0),
-        process_name: socket.owner_name,
-        kernel_rtt_us: socket.rtt.map(|rtt| micros(rtt.smoothed)),
-        rx_bytes: socket.payload.map(|payload| payload.rx_bytes),
-        tx_bytes: socket.payload.map(|payload| payload.tx_bytes),
-        wire_rx_bytes: socket.wire.map(|wire| wire.rx_bytes),
-        wire_tx_bytes: socket.wire.map(|wire| wire.tx_bytes),
-        wire_rx_packets: socket.wire.map(|wire| wire.rx_packets),
-        wire_tx_packets: socket.wire.map(|wire| wire.tx_packets),
-        loopback_bytes: socket
-            .wire
-            .map(|wire| wire.loopback_rx_bytes + wire.loopback_tx_bytes),
-        rtt_var_us: socket.rtt.and_then(|rtt| rtt.variation).map(micros),
-        rtt_min_us: socket.rtt.and_then(|rtt| rtt.minimum).map(micros),
-        retransmits: socket.retransmits,
-        direction: socket
-            .direction
-            .map(|direction| direction.name().to_owned()),
-        uid: socket.uid,
-        cookie: Some(socket.id.0),
-        netns_cookie: socket.netns.and_then(|netns| netns.cookie),
-        netns_inode: socket.netns.map(|netns| netns.inode),
-        cgroup_id: socket.cgroup_id,
-        closed: closed.then_some(true),
-        source: Some(source),
-        accuracy: Some(socket.accuracy),
+pub(crate) fn connection_row(mut socket: Socket, closed: bool, source: Source) -> ConnectionDetail {
+    let mut row = ConnectionDetail::default();
+    fill_row(&mut row, &mut socket, closed, source);
+    row
+}
+
+/// Makes a row that socket's, in the memory of the one it was; takes its owner's name.
+fn fill_row(row: &mut ConnectionDetail, socket: &mut Socket, is_closed: bool, by: Source) {
+    let micros = |time: Duration| {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        nanos as f64 / 1000.0
+    };
+    let ConnectionDetail {
+        protocol,
+        local_addr,
+        remote_addr,
+        state,
+        pid,
+        process_name,
+        kernel_rtt_us,
+        rx_bytes,
+        tx_bytes,
+        wire_rx_bytes,
+        wire_tx_bytes,
+        wire_rx_packets,
+        wire_tx_packets,
+        loopback_bytes,
+        rtt_var_us,
+        rtt_min_us,
+        retransmits,
+        direction,
+        uid,
+        cookie,
+        netns_cookie,
+        netns_inode,
+        cgroup_id,
+        closed,
+        source,
+        accuracy,
+    } = row;
+    match socket.protocol {
+        Protocol::Tcp => set(protocol, "TCP"),
+        other => set(protocol, &other.to_string()),
     }
+    set_endpoint(local_addr, socket.local);
+    match socket.remote {
+        Some(remote) => set_endpoint(remote_addr, remote),
+        None => set(remote_addr, "*:*"),
+    }
+    set(state, socket.state.name(socket.protocol));
+    *pid = socket.owner.map(|owner| owner.pid.0);
+    mem::swap(process_name, &mut socket.owner_name);
+    *kernel_rtt_us = socket.rtt.map(|rtt| micros(rtt.smoothed));
+    *rx_bytes = socket.payload.map(|payload| payload.rx_bytes);
+    *tx_bytes = socket.payload.map(|payload| payload.tx_bytes);
+    *wire_rx_bytes = socket.wire.map(|wire| wire.rx_bytes);
+    *wire_tx_bytes = socket.wire.map(|wire| wire.tx_bytes);
+    *wire_rx_packets = socket.wire.map(|wire| wire.rx_packets);
+    *wire_tx_packets = socket.wire.map(|wire| wire.tx_packets);
+    *loopback_bytes = socket
+        .wire
+        .map(|wire| wire.loopback_rx_bytes + wire.loopback_tx_bytes);
+    *rtt_var_us = socket.rtt.and_then(|rtt| rtt.variation).map(micros);
+    *rtt_min_us = socket.rtt.and_then(|rtt| rtt.minimum).map(micros);
+    *retransmits = socket.retransmits;
+    match socket.direction {
+        Some(to) => set(direction.get_or_insert_default(), to.name()),
+        None => *direction = None,
+    }
+    *uid = socket.uid;
+    *cookie = Some(socket.id.0);
+    *netns_cookie = socket.netns.and_then(|netns| netns.cookie);
+    *netns_inode = socket.netns.map(|netns| netns.inode);
+    *cgroup_id = socket.cgroup_id;
+    *closed = is_closed.then_some(true);
+    *source = Some(by);
+    *accuracy = Some(socket.accuracy);
 }
 
 #[cfg(test)]
@@ -212,7 +280,9 @@ mod tests {
             "[fe80::1%3]:53",
         ] {
             let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(endpoint(address), address.to_string());
+            let mut endpoint = "what was there before".to_owned();
+            set_endpoint(&mut endpoint, address);
+            assert_eq!(endpoint, address.to_string());
         }
     }
 }

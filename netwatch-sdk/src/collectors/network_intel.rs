@@ -151,6 +151,7 @@ impl NetworkIntelCollector {
             name: &event.qname,
             record_type: None,
             actor: None,
+            socket: None,
         }));
     }
 
@@ -165,6 +166,8 @@ impl NetworkIntelCollector {
             rcode: event.rcode,
             name: None,
             record_type: None,
+            actor: None,
+            socket: None,
         }));
     }
 

@@ -43,6 +43,11 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
         }
     }
 
+    /// What is kept, longest untouched first.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values()
+    }
+
     /// How many entries were dropped to make room.
     pub(crate) const fn evicted(&self) -> u64 {
         self.evicted

@@ -8,7 +8,8 @@ use super::{
     allow::Facts,
     bandwidth::Bandwidth,
     beacon::Beacon,
-    dns_statistics::{Dns, DnsStatistics, Repeats},
+    dns_askers::{DnsAsker, DnsAskers},
+    dns_statistics::{Counts, Dns, DnsStatistics, Repeats},
     dns_tunnel::DnsTunnel,
     domain,
     event::{DnsMessage, DnsQuery, DnsResponse, Event, Moment},
@@ -38,6 +39,7 @@ pub struct Detectors {
     retransmit_storm: RetransmitStorm,
     failed_connections: FailedConnections,
     dns: Dns,
+    dns_askers: DnsAskers,
     findings: Findings,
 }
 
@@ -57,6 +59,8 @@ pub struct Evicted {
     pub dns_queries: u64,
     /// Domains that lost their counter to another, see `top_domains`.
     pub top_domains: u64,
+    /// Processes whose queries were counted.
+    pub dns_askers: u64,
     /// Interfaces.
     pub interfaces: u64,
     /// Peers whose retransmissions were counted.
@@ -92,6 +96,7 @@ impl Detectors {
             retransmit_storm: RetransmitStorm::new(),
             failed_connections: FailedConnections::new(),
             dns: Dns::new(repeats),
+            dns_askers: DnsAskers::new(),
             findings: Findings::default(),
         }
     }
@@ -141,7 +146,7 @@ impl Detectors {
                 self.raise(now, found);
             }
             Event::DnsQuery(event) => self.dns_query(now, event),
-            Event::DnsResponse(event) => self.dns.response(at, event),
+            Event::DnsResponse(event) => self.dns_response(now, event),
             Event::DnsMessage(event) => self.dns_message(now, event),
             Event::InterfaceRate(event) => {
                 let facts = Facts {
@@ -171,6 +176,15 @@ impl Detectors {
         }
     }
 
+    /// Counts a TCP connection that this host tried to open to a DNS server.
+    #[cfg_attr(
+        not(all(feature = "ebpf", target_os = "linux")),
+        allow(dead_code, reason = "only kernel programs give events")
+    )]
+    pub(crate) const fn tcp_to_dns_server(&mut self) {
+        self.dns.statistics.tcp_connections += 1;
+    }
+
     /// The threshold, unless a rule keeps the event from that detector.
     fn shown<T>(&self, signal: Signal, facts: &Facts<'_>, threshold: Option<T>) -> Option<T> {
         threshold.filter(|_| {
@@ -191,8 +205,13 @@ impl Detectors {
     fn dns_query(&mut self, now: Moment, event: &DnsQuery<'_>) {
         let name = domain::fold(event.name);
         let domain = domain::parent(&name);
-        if !self.dns.query(now.monotonic, event, &name, domain) {
-            return;
+        match self.dns.query(now.monotonic, event, &name, domain) {
+            Counts::Once => self.dns_askers.query(event.actor),
+            Counts::Forwarded => {
+                self.dns_askers.forwarded(event.actor);
+                return;
+            }
+            Counts::Not => return,
         }
         let facts = Facts {
             actor: event.actor,
@@ -208,6 +227,12 @@ impl Detectors {
                     .observe(now.monotonic, event, &name, domain, threshold)
             });
         self.raise(now, found);
+    }
+
+    fn dns_response(&mut self, now: Moment, event: &DnsResponse<'_>) {
+        if self.dns.response(now.monotonic, event) == Counts::Once {
+            self.dns_askers.response(event.actor, event.rcode);
+        }
     }
 
     /// The server is the end with port 53; of two such ends, the one that the
@@ -230,8 +255,8 @@ impl Detectors {
         }
         if message.is_response {
             let question = message.question.as_ref();
-            self.dns.response(
-                now.monotonic,
+            self.dns_response(
+                now,
                 &DnsResponse {
                     txid: message.id,
                     client: event.destination.clone(),
@@ -240,6 +265,8 @@ impl Detectors {
                     rcode: message.rcode,
                     name: question.map(|question| question.name.as_str()),
                     record_type: question.map(|question| question.record_type),
+                    actor: event.actor,
+                    socket: event.socket,
                 },
             );
         } else if let Some(Question { name, record_type }) = &message.question {
@@ -253,6 +280,7 @@ impl Detectors {
                     name,
                     record_type: Some(*record_type),
                     actor: event.actor,
+                    socket: event.socket,
                 },
             );
         }
@@ -291,6 +319,23 @@ impl Detectors {
             .collect()
     }
 
+    /// How many alerts were raised so far, for [`alerts_since`](Self::alerts_since).
+    #[must_use]
+    pub const fn alerts_raised(&self) -> u64 {
+        self.findings.raised()
+    }
+
+    /// The [`alerts`](Self::alerts), and before them those of the last 100 that are over
+    /// but were raised after the first `raised`.
+    #[must_use]
+    pub fn alerts_since(&self, raised: u64, now: Instant) -> Vec<Alert> {
+        let active = self.alerts(now);
+        let over = |alert: &&Alert| !active.contains(alert);
+        let mut alerts: Vec<Alert> = self.findings.since(raised).filter(over).cloned().collect();
+        alerts.extend(active);
+        alerts
+    }
+
     /// The last 100 alerts, oldest first, active or not.
     #[must_use]
     pub const fn history(&self) -> &VecDeque<Alert> {
@@ -310,6 +355,12 @@ impl Detectors {
         &self.dns.statistics
     }
 
+    /// Which processes asked DNS servers, who asked most first.
+    #[must_use]
+    pub fn dns_askers(&self) -> Vec<DnsAsker> {
+        self.dns_askers.all()
+    }
+
     /// What was dropped to keep memory bounded.
     #[must_use]
     pub const fn evicted(&self) -> Evicted {
@@ -319,6 +370,7 @@ impl Detectors {
             dns_domains: self.dns_tunnel.evicted(),
             dns_queries: self.dns.statistics.forgotten,
             top_domains: self.dns.domains_replaced(),
+            dns_askers: self.dns_askers.evicted(),
             interfaces: self.bandwidth.evicted(),
             retransmit_peers: self.retransmit_storm.evicted(),
             failing_origins: self.failed_connections.evicted(),
@@ -389,6 +441,7 @@ mod tests {
                 pid: Pid(7),
                 name: "curl",
             }),
+            socket: None,
         })
     }
 
@@ -400,7 +453,32 @@ mod tests {
             destination_port: 40_000,
             payload,
             actor: None,
+            socket: None,
         })
+    }
+
+    #[test]
+    fn an_alert_that_is_over_is_shown_to_who_has_not_seen_it() {
+        let start = Moment::now();
+        let mut detectors = Detectors::new(Thresholds::default());
+        let name = "b".repeat(60);
+        for (txid, seconds) in [(1, 0), (2, 100)] {
+            let message = message(txid, 0x0100, &format!("{name}.{name}.long{txid}.test"));
+            detectors.observe(
+                later(start, Duration::from_secs(seconds)),
+                &to_resolver(&message),
+            );
+        }
+        let now = start.monotonic + Duration::from_secs(110);
+        let shown = |raised| -> Vec<String> {
+            let alerts = detectors.alerts_since(raised, now);
+            alerts.into_iter().map(|alert| alert.message).collect()
+        };
+        assert_eq!(detectors.alerts_raised(), 2);
+        assert_eq!(shown(0).len(), 2, "{:?}", shown(0));
+        assert_eq!(shown(1), shown(2));
+        assert!(shown(1)[0].contains("long2.test"), "{:?}", shown(1));
+        assert_eq!(detectors.alerts(now).len(), 1);
     }
 
     /// A check of port 8080 every 10 s, for 5 minutes.
@@ -721,6 +799,7 @@ mod tests {
                         name: &name,
                         record_type: None,
                         actor: None,
+                        socket: None,
                     })
                 }
                 2 => Event::InterfaceRate(InterfaceRate {

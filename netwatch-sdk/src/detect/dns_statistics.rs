@@ -4,6 +4,11 @@
 //! port where known) and server; where the response repeats the question, by
 //! that too. An answer within 5 s counts into its latency bucket; a query
 //! without one by then is unanswered.
+//!
+//! A process that answers DNS itself (`systemd-resolved`, `dnsmasq`) asks upstream
+//! for what it was asked. While another process's query for the same question is
+//! open, its own is *forwarded*: counted apart, and not once more. What it asks
+//! otherwise, for itself or for other hosts, is a query like any other.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -16,9 +21,13 @@ use serde::Serialize;
 use super::{
     domain,
     event::{DnsQuery, DnsResponse, Host},
+    open_questions::{OpenQuestions, Question},
     top_names::TopNames,
 };
-use crate::wire::DnsAnalytics;
+use crate::{
+    reading::{Pid, SocketId},
+    wire::DnsAnalytics,
+};
 
 /// How long an answer may take.
 const EXPIRY: Duration = Duration::from_secs(5);
@@ -43,6 +52,17 @@ pub(crate) enum Repeats {
     AsMore,
 }
 
+/// How a message counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// As a query or a response.
+    Once,
+    /// As one that another process's query is the reason for.
+    Forwarded,
+    /// It was seen before.
+    Not,
+}
+
 /// DNS figures since the detectors started. Every figure only grows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -53,6 +73,11 @@ pub struct DnsStatistics {
     pub responses: u64,
     /// Messages that repeat a query still open, or a response given within the last 5 s.
     pub repeated: u64,
+    /// Queries that a process of this host passed on for another one, whose own query
+    /// is in `queries`.
+    pub forwarded_queries: u64,
+    /// Responses to them.
+    pub forwarded_responses: u64,
     /// Responses by the code in the header: 0 no error, 2 server failure, 3 NXDOMAIN, 5 refused, …
     pub rcodes: [u64; 16],
     /// Answered queries by latency: <5, <10, <25, <50, <100, <250, <500, ≥500 ms.
@@ -62,6 +87,8 @@ pub struct DnsStatistics {
     pub unmatched: u64,
     /// Queries without a response within 5 s.
     pub unanswered: u64,
+    /// TCP connections that this host tried to open to port 53, whose messages are not read.
+    pub tcp_connections: u64,
     /// Messages that are no DNS.
     pub malformed: u64,
     /// Messages that ask nothing or something else than a lookup (updates, notifications).
@@ -73,23 +100,38 @@ pub struct DnsStatistics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Transaction {
     txid: u16,
-    client: Host,
-    client_port: Option<u16>,
+    client: Client,
     server: Host,
+}
+
+/// Who asked. A socket is the same even where its address is translated.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Client {
+    Socket(SocketId),
+    Address(Host, Option<u16>),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     at: Instant,
-    name: u64,
-    record_type: Option<u16>,
+    question: Question,
+    asker: Option<Pid>,
+    forwarded: bool,
     answered: bool,
+}
+
+impl Asked {
+    /// Waits for an answer, and counts as a query.
+    const fn is_open(&self) -> bool {
+        !self.answered && !self.forwarded
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Dns {
     /// Asked longest ago first.
     transactions: LinkedHashMap<Transaction, Asked, RandomState>,
+    open: OpenQuestions,
     hasher: RandomState,
     domains: TopNames,
     repeats: Repeats,
@@ -100,6 +142,7 @@ impl Dns {
     pub(crate) fn new(repeats: Repeats) -> Self {
         Self {
             transactions: LinkedHashMap::with_hasher(RandomState::new()),
+            open: OpenQuestions::default(),
             hasher: RandomState::new(),
             domains: TopNames::default(),
             repeats,
@@ -107,75 +150,92 @@ impl Dns {
         }
     }
 
-    /// `name` is the query's, folded, and `domain` its parent. `true` when it counts as a query.
+    /// `name` is the query's, folded, and `domain` its parent.
     pub(crate) fn query(
         &mut self,
         now: Instant,
         event: &DnsQuery<'_>,
         name: &str,
         domain: &str,
-    ) -> bool {
+    ) -> Counts {
         self.expire(now);
+        let client = match event.socket {
+            Some(socket) => Client::Socket(socket.id),
+            None => Client::Address(event.client.clone(), event.client_port),
+        };
         let transaction = Transaction {
             txid: event.txid,
-            client: event.client.clone(),
-            client_port: event.client_port,
+            client,
             server: event.server.clone(),
         };
-        let asked = Asked {
-            at: now,
-            name: self.hasher.hash_one(name),
-            record_type: event.record_type,
-            answered: false,
-        };
-        let open = self.transactions.get(&transaction).copied();
-        let repeats = open.is_some_and(|open| {
-            !open.answered && open.name == asked.name && open.record_type == asked.record_type
-        });
-        if repeats {
+        let question = (self.hasher.hash_one(name), event.record_type);
+        let before = self.transactions.get(&transaction).copied();
+        if before.is_some_and(|before| !before.answered && before.question == question) {
             self.statistics.repeated += 1;
-        } else {
-            if open.is_some_and(|open| !open.answered) {
-                self.statistics.unanswered += 1;
+            if self.repeats == Repeats::Apart {
+                return Counts::Not;
             }
+        } else {
+            let asker = event.actor.map(|actor| actor.pid);
+            let forwarded = event.socket.is_some_and(|socket| socket.forwards)
+                && self.open.is_open_elsewhere(question, asker);
+            let asked = Asked {
+                at: now,
+                question,
+                asker,
+                forwarded,
+                answered: false,
+            };
             self.remember(transaction, asked);
+            if forwarded {
+                self.statistics.forwarded_queries += 1;
+                return Counts::Forwarded;
+            }
         }
-        let counts = !repeats || self.repeats == Repeats::AsMore;
-        if counts {
-            self.statistics.queries += 1;
-            self.domains.add(domain);
-        }
-        counts
+        self.statistics.queries += 1;
+        self.domains.add(domain);
+        Counts::Once
     }
 
-    pub(crate) fn response(&mut self, now: Instant, event: &DnsResponse<'_>) {
+    pub(crate) fn response(&mut self, now: Instant, event: &DnsResponse<'_>) -> Counts {
         self.expire(now);
         let name = event
             .name
             .map(|name| self.hasher.hash_one(domain::fold(name)));
+        let client = match event.socket {
+            Some(socket) => Client::Socket(socket.id),
+            None => Client::Address(event.client.clone(), event.client_port),
+        };
         let asked = self
             .transactions
             .get_mut(&Transaction {
                 txid: event.txid,
-                client: event.client.clone(),
-                client_port: event.client_port,
+                client,
                 server: event.server.clone(),
             })
             .filter(|asked| {
-                name.is_none_or(|name| name == asked.name)
+                let (asked_name, asked_type) = asked.question;
+                name.is_none_or(|name| name == asked_name)
                     && (event.record_type.is_none()
-                        || asked.record_type.is_none()
-                        || event.record_type == asked.record_type)
+                        || asked_type.is_none()
+                        || event.record_type == asked_type)
             });
         match asked {
             Some(asked) if asked.answered => {
                 self.statistics.repeated += 1;
                 if self.repeats == Repeats::Apart {
-                    return;
+                    return Counts::Not;
                 }
             }
             Some(asked) => {
+                if asked.is_open() {
+                    self.open.remove(asked.question, asked.asker);
+                }
                 asked.answered = true;
+                if asked.forwarded {
+                    self.statistics.forwarded_responses += 1;
+                    return Counts::Forwarded;
+                }
                 let latency = now.saturating_duration_since(asked.at);
                 let at = BUCKETS_MS.partition_point(|end| latency >= Duration::from_millis(*end));
                 if let Some(bucket) = self.statistics.latency_buckets.get_mut(at) {
@@ -188,6 +248,7 @@ impl Dns {
         if let Some(count) = self.statistics.rcodes.get_mut(usize::from(event.rcode)) {
             *count += 1;
         }
+        Counts::Once
     }
 
     /// Forgets what was asked 5 s ago or longer.
@@ -195,7 +256,10 @@ impl Dns {
         while let Some((_, asked)) = self.transactions.front()
             && now.saturating_duration_since(asked.at) >= EXPIRY
         {
-            self.statistics.unanswered += u64::from(!asked.answered);
+            if asked.is_open() {
+                self.statistics.unanswered += 1;
+                self.open.remove(asked.question, asked.asker);
+            }
             self.transactions.pop_front();
         }
     }
@@ -204,11 +268,21 @@ impl Dns {
         if self.transactions.len() >= TRANSACTIONS
             && !self.transactions.contains_key(&transaction)
             && let Some((_, oldest)) = self.transactions.pop_front()
+            && oldest.is_open()
         {
-            self.statistics.forgotten += u64::from(!oldest.answered);
+            self.statistics.forgotten += 1;
+            self.open.remove(oldest.question, oldest.asker);
+        }
+        if asked.is_open() {
+            self.open.add(asked.question, asked.asker);
         }
         // An insertion moves to the back, which keeps the map in order of time.
-        self.transactions.insert(transaction, asked);
+        if let Some(replaced) = self.transactions.insert(transaction, asked)
+            && replaced.is_open()
+        {
+            self.statistics.unanswered += 1;
+            self.open.remove(replaced.question, replaced.asker);
+        }
     }
 
     /// The figures of the wire contract.
@@ -238,6 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::detect::{Actor, ClientSocket};
 
     fn query(txid: u16, name: &str) -> DnsQuery<'_> {
         DnsQuery {
@@ -248,6 +323,7 @@ mod tests {
             name,
             record_type: Some(1),
             actor: None,
+            socket: None,
         }
     }
 
@@ -260,12 +336,14 @@ mod tests {
             rcode,
             name: None,
             record_type: None,
+            actor: None,
+            socket: None,
         }
     }
 
     fn ask(dns: &mut Dns, now: Instant, event: &DnsQuery<'_>) -> bool {
         let name = domain::fold(event.name);
-        dns.query(now, event, &name, domain::parent(&name))
+        dns.query(now, event, &name, domain::parent(&name)) == Counts::Once
     }
 
     const fn ms(ms: u64) -> Duration {
@@ -374,6 +452,91 @@ mod tests {
         assert_eq!(dns.statistics.queries, 1);
         assert_eq!(dns.statistics.latency_buckets, [0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(dns.statistics.unanswered, 0);
+    }
+
+    /// A query by a process, over a socket of its own.
+    fn by(pid: u32, forwards: bool, txid: u16, name: &str) -> DnsQuery<'_> {
+        DnsQuery {
+            actor: Some(Actor {
+                pid: Pid(pid),
+                name: "p",
+            }),
+            socket: Some(ClientSocket {
+                id: SocketId(pid.into()),
+                forwards,
+            }),
+            ..query(txid, name)
+        }
+    }
+
+    fn to(query: &DnsQuery<'_>) -> DnsResponse<'static> {
+        DnsResponse {
+            socket: query.socket,
+            ..response(query.txid, 0)
+        }
+    }
+
+    #[test]
+    fn what_a_forwarder_asks_for_another_process_is_counted_once() {
+        let now = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        let stub = by(1, false, 1, "a.test");
+        let (passed_on, own) = (by(2, true, 2, "A.test"), by(2, true, 3, "b.test"));
+        assert!(ask(&mut dns, now, &stub));
+        assert!(!ask(&mut dns, now, &passed_on), "the stub waits for it");
+        assert!(ask(&mut dns, now, &own), "nobody else asked");
+        assert!(
+            ask(&mut dns, now, &by(3, false, 4, "a.test")),
+            "no forwarder"
+        );
+        assert_eq!(dns.response(now, &to(&passed_on)), Counts::Forwarded);
+        assert_eq!(dns.response(now, &to(&stub)), Counts::Once);
+        assert_eq!(dns.response(now, &to(&own)), Counts::Once);
+        let third = to(&by(3, false, 4, "a.test"));
+        assert_eq!(dns.response(now, &third), Counts::Once);
+        assert!(
+            ask(&mut dns, now, &by(2, true, 5, "a.test")),
+            "nobody waits"
+        );
+        let counted = &dns.statistics;
+        assert_eq!((counted.queries, counted.responses), (4, 3));
+        assert_eq!(
+            (counted.forwarded_queries, counted.forwarded_responses),
+            (1, 1)
+        );
+        assert_eq!(counted.latency_buckets[0], 3);
+        dns.expire(now + EXPIRY);
+        assert_eq!(dns.statistics.unanswered, 1);
+        assert!(dns.open.is_empty());
+    }
+
+    #[test]
+    fn a_forwarded_query_that_is_not_answered_is_not_one_of_the_clients() {
+        let now = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        assert!(ask(&mut dns, now, &by(1, false, 1, "a.test")));
+        assert!(!ask(&mut dns, now, &by(2, true, 2, "a.test")));
+        dns.expire(now + EXPIRY);
+        assert_eq!(dns.statistics.unanswered, 1);
+        assert!(dns.open.is_empty());
+    }
+
+    #[test]
+    fn an_answer_must_arrive_at_the_socket_that_asked() {
+        let now = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        let asked = by(1, false, 1, "a.test");
+        assert!(ask(&mut dns, now, &asked));
+        dns.response(now, &to(&by(2, false, 1, "a.test")));
+        assert_eq!(dns.statistics.unmatched, 1);
+        // Its address may be another than that of the query, behind a translation.
+        let translated = DnsResponse {
+            client: Host::from_text("172.17.0.2"),
+            client_port: Some(9),
+            ..to(&asked)
+        };
+        dns.response(now, &translated);
+        assert_eq!(dns.statistics.latency_buckets[0], 1);
     }
 
     #[test]

@@ -187,6 +187,7 @@ mod tests {
             server: Host::from_text("10.0.0.1"),
             name,
             record_type: None,
+            socket: None,
             actor: Some(Actor {
                 pid: Pid(7),
                 name: "iodine",

@@ -7,9 +7,9 @@ use std::{
     time::Instant,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::reading::Pid;
+use crate::reading::{Pid, SocketId};
 
 /// Longest name kept of a host that is no address: the longest DNS name.
 const NAME_BYTES: usize = 255;
@@ -24,6 +24,35 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// A moment of the past, by the second clock.
+    #[cfg_attr(
+        not(all(feature = "ebpf", target_os = "linux")),
+        allow(dead_code, reason = "only kernel programs give events")
+    )]
+    pub(crate) fn of_wall(at: DateTime<Utc>) -> Self {
+        let now = Self::now();
+        let age = now.wall.signed_duration_since(at).to_std();
+        Self {
+            monotonic: age
+                .ok()
+                .and_then(|age| now.monotonic.checked_sub(age))
+                .unwrap_or(now.monotonic),
+            wall: at,
+        }
+    }
+
+    /// A moment of the past, by the first clock.
+    pub(crate) fn of(at: Instant) -> Self {
+        let now = Self::now();
+        let age = TimeDelta::from_std(now.monotonic.saturating_duration_since(at)).ok();
+        Self {
+            monotonic: at,
+            wall: age
+                .and_then(|age| now.wall.checked_sub_signed(age))
+                .unwrap_or(now.wall),
+        }
+    }
+
     /// Reads both clocks.
     #[must_use]
     pub fn now() -> Self {
@@ -160,6 +189,15 @@ pub struct ConnectionFailed<'a> {
     pub actor: Option<Actor<'a>>,
 }
 
+/// The socket of a DNS client on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientSocket {
+    /// Which. An answer must arrive at the socket that asked.
+    pub id: SocketId,
+    /// Its process answers DNS as well: it may ask because it was asked.
+    pub forwards: bool,
+}
+
 /// A DNS server was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsQuery<'a> {
@@ -177,6 +215,8 @@ pub struct DnsQuery<'a> {
     pub record_type: Option<u16>,
     /// The process on this host that asks, where known.
     pub actor: Option<Actor<'a>>,
+    /// Its socket, where known. Known for both query and response, or for neither.
+    pub socket: Option<ClientSocket>,
 }
 
 /// A DNS server answered.
@@ -196,6 +236,10 @@ pub struct DnsResponse<'a> {
     pub name: Option<&'a str>,
     /// The record type it repeats, where known.
     pub record_type: Option<u16>,
+    /// The process on this host that asked, where known.
+    pub actor: Option<Actor<'a>>,
+    /// Its socket, where known.
+    pub socket: Option<ClientSocket>,
 }
 
 /// A UDP DNS message, not yet read.
@@ -211,8 +255,10 @@ pub struct DnsMessage<'a> {
     pub destination_port: u16,
     /// The UDP payload; the first bytes are enough if they reach past the question.
     pub payload: &'a [u8],
-    /// The process on this host, where known.
+    /// The client's process on this host, where known.
     pub actor: Option<Actor<'a>>,
+    /// The client's socket on this host, where known.
+    pub socket: Option<ClientSocket>,
 }
 
 /// How fast an interface is, as sampled.

@@ -33,6 +33,8 @@ pub(crate) struct Findings {
     /// Oldest first.
     active: LinkedHashMap<Kind, Raised, RandomState>,
     history: VecDeque<Alert>,
+    /// Alerts that ever were in `history`.
+    raised: u64,
     evicted: u64,
 }
 
@@ -49,6 +51,7 @@ impl Findings {
                 self.history.pop_front();
             }
             self.history.push_back(alert);
+            self.raised += 1;
         }
         if self.active.len() >= ACTIVE {
             self.active.pop_front();
@@ -78,6 +81,19 @@ impl Findings {
     /// The last alerts, oldest first.
     pub(crate) const fn history(&self) -> &VecDeque<Alert> {
         &self.history
+    }
+
+    /// How many alerts were raised so far.
+    pub(crate) const fn raised(&self) -> u64 {
+        self.raised
+    }
+
+    /// The last alerts but those that were among the first `raised`, oldest first.
+    pub(crate) fn since(&self, raised: u64) -> impl Iterator<Item = &Alert> {
+        let new = usize::try_from(self.raised.saturating_sub(raised)).unwrap_or(usize::MAX);
+        self.history
+            .iter()
+            .skip(self.history.len().saturating_sub(new))
     }
 
     /// Active findings dropped to make room.

@@ -40,6 +40,7 @@ mod bandwidth;
 mod beacon;
 mod bounded;
 mod detectors;
+mod dns_askers;
 mod dns_statistics;
 mod dns_tunnel;
 mod domain;
@@ -47,6 +48,7 @@ mod event;
 mod failed_connections;
 mod finding;
 mod findings;
+mod open_questions;
 mod port_scan;
 mod retransmit_storm;
 mod text;
@@ -61,11 +63,12 @@ pub use allow::{Allow, Prefix};
 pub use bandwidth::BandwidthThreshold;
 pub use beacon::BeaconThreshold;
 pub use detectors::{Detectors, Evicted};
+pub use dns_askers::DnsAsker;
 pub use dns_statistics::DnsStatistics;
 pub use dns_tunnel::DnsTunnelThreshold;
 pub use event::{
-    Actor, ConnectionAttempt, ConnectionFailed, DnsMessage, DnsQuery, DnsResponse, Event, Failure,
-    Host, InterfaceRate, Moment, Retransmits,
+    Actor, ClientSocket, ConnectionAttempt, ConnectionFailed, DnsMessage, DnsQuery, DnsResponse,
+    Event, Failure, Host, InterfaceRate, Moment, Retransmits,
 };
 pub use failed_connections::FailedConnectionsThreshold;
 pub use finding::{Finding, Signal, Subject};

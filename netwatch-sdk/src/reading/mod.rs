@@ -3,6 +3,7 @@
 //! Every backend fills the same types. Byte counts are cumulative and never
 //! reset by reading; a difference of two readings is what moved between them.
 
+pub(crate) mod dns;
 mod process;
 mod socket;
 
@@ -60,6 +61,9 @@ pub struct Lost {
     pub untracked_calls: u64,
     /// Packets of a socket that could not be tracked; their bytes are counted nowhere.
     pub untracked_packets: u64,
+    /// DNS messages that were not looked at: no room, or behind another in one
+    /// segmented send.
+    pub dns_messages: u64,
     /// Lines, records or files that could not be read.
     pub unreadable: u64,
 }

@@ -1,7 +1,11 @@
 //! The truth against what a collector reported.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
 
+use anyhow::Result;
 use netwatch_sdk::reading::Payload;
 
 use crate::{
@@ -49,7 +53,7 @@ impl Differences {
         self.rows.len()
     }
 
-    fn text<T: std::fmt::Debug + PartialEq>(
+    fn text<T: fmt::Debug + PartialEq>(
         &mut self,
         what: &str,
         figure: &'static str,
@@ -87,8 +91,16 @@ impl Differences {
         off
     }
 
+    /// Fails with all of them, unless there is none.
+    pub(crate) fn expect_none(self) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        Err(self.into())
+    }
+
     /// The table of what is off, the first 40 rows.
-    pub(crate) fn table(&self) -> String {
+    fn table(&self) -> String {
         const ROWS: usize = 40;
         let mut table = format!(
             "{}: {} figures differ: {} bytes off in processes, {} in sockets\n",
@@ -114,6 +126,14 @@ impl Differences {
         table
     }
 }
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.table())
+    }
+}
+
+impl std::error::Error for Differences {}
 
 /// Compares every process and every socket of the truth.
 pub(crate) fn compare(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {

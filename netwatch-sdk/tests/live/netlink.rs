@@ -4,11 +4,12 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsRawFd, BorrowedFd},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -16,8 +17,11 @@ use netlink_packet_route::{
     link::{
         InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Stats64,
     },
+    tc::{TcAttribute, TcHandle, TcMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::actor::unavailable;
 
 /// Sends one request and returns the answers to it.
 fn ask(message: RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>> {
@@ -137,4 +141,26 @@ pub(crate) fn address(name: &str, address: IpAddr, prefix_len: u8) -> Result<()>
     let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     ask(RouteNetlinkMessage::NewAddress(message), flags)?;
     Ok(())
+}
+
+/// Delays and drops what an interface sends, from now on, by the queueing discipline `netem`.
+pub(crate) fn impair(name: &str, delay: Duration, loss_percent: u32) -> Result<()> {
+    const TCA_OPTIONS: u16 = 2;
+    /// The kernel's unit of delays, `PSCHED_SHIFT`.
+    const TICK_NS: u128 = 64;
+    let delay = u32::try_from(delay.as_nanos() / TICK_NS)?;
+    let loss = u32::MAX / 100 * loss_percent;
+    let [packets, gap, duplicate, jitter] = [10_000, 0, 0, 0];
+    let options = [delay, packets, loss, gap, duplicate, jitter];
+    let options = options.iter().flat_map(|one| one.to_ne_bytes()).collect();
+    let mut message = TcMessage::with_index(i32::try_from(index(name)?)?);
+    message.header.parent = TcHandle::ROOT;
+    message.attributes = vec![
+        TcAttribute::Kind("netem".to_owned()),
+        TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, options)),
+    ];
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+    ask(RouteNetlinkMessage::NewQueueDiscipline(message), flags)
+        .map(drop)
+        .map_err(|error| unavailable("netem", error))
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use netwatch_sdk::{
     Backend, Builder, Collector, Hook, Reader,
     reading::{
-        Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading,
+        Accuracy, Attribution, Direction, Lost, Payload, Process, ProcessId, Protocol, Reading, Rtt,
         Socket, WireBytes,
     },
 };
@@ -38,11 +38,14 @@ pub(crate) struct SeenProcess {
 /// A socket as the collector last reported it.
 #[derive(Debug, Clone)]
 pub(crate) struct SeenSocket {
+    pub(crate) cookie: u64,
     pub(crate) protocol: u16,
     pub(crate) local: SocketAddr,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) payload: Option<Payload>,
     pub(crate) wire: Option<WireBytes>,
+    pub(crate) rtt: Option<Rtt>,
+    pub(crate) retransmits: Option<u64>,
     pub(crate) owner: Option<Who>,
     pub(crate) owner_name: Option<String>,
     pub(crate) shared: bool,
@@ -84,6 +87,9 @@ pub(crate) fn exact() -> Result<Builder> {
     let (_, hook) = hooks
         .find(|(known, _)| *known == name)
         .with_context(|| format!("NETWATCH_HOOK: no hook is called {}", name.display()))?;
+    if *hook == Hook::Cgroup {
+        return Err(unavailable("the hook cgroup", "it sees no calls"));
+    }
     Ok(builder.hook(*hook))
 }
 
@@ -108,11 +114,12 @@ impl Observer {
         }
     }
 
-    /// Whether a map in the kernel has no room left.
-    pub(crate) fn is_full(&self) -> Result<bool> {
+    /// Fails unless a map in the kernel has no room left.
+    pub(crate) fn ensure_full(&self) -> Result<()> {
         let maps = self.reader.collector().status().maps;
-        ensure!(!maps.is_empty(), "the status names no map");
-        Ok(maps.iter().any(|map| map.used >= map.capacity))
+        let is_full = maps.iter().any(|map| map.used >= map.capacity);
+        ensure!(is_full, "no map is full: {maps:?}");
+        Ok(())
     }
 
     /// Takes one reading and adds it to what was seen before.
@@ -200,11 +207,14 @@ impl Observation {
         let key = key(socket);
         let before = self.sockets.get(&key);
         let seen = SeenSocket {
+            cookie: socket.id.0,
             protocol: number(socket.protocol),
             local: socket.local,
             remote: socket.remote,
             payload: socket.payload,
             wire: socket.wire,
+            rtt: socket.rtt,
+            retransmits: socket.retransmits,
             owner: socket.owner.map(who),
             owner_name: socket.owner_name.clone(),
             shared: socket.shared,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::{
     actor::{Act, Actor},
     calls::{self, Mover},
-    edges, shapes,
+    detect, dns, edges, events, shapes,
 };
 
 /// Which addresses a shape uses.
@@ -43,7 +43,7 @@ impl Family {
         }
     }
 
-    fn long(self) -> &'static str {
+    pub(crate) fn long(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
@@ -142,7 +142,12 @@ fn nothing(_: &Actor) -> anyhow::Result<()> {
 /// The shape that `name` means.
 pub(crate) fn named(name: &str) -> Option<&'static Shape> {
     const COLLECTOR: &Shape = &edges::child::SHAPE;
-    let mut all = shapes::all().iter().chain([COLLECTOR]);
+    const DNS: &Shape = &dns::parts::SHAPE;
+    const DETECT: &Shape = &detect::SHAPE;
+    let mut all = shapes::all()
+        .iter()
+        .chain([COLLECTOR, DNS, DETECT])
+        .chain(&events::traffic::SHAPES);
     all.find(|shape| shape.name() == name)
 }
 

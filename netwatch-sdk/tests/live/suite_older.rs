@@ -1,15 +1,15 @@
 //! Sockets that are older than the collector.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::{
-    compare::{Differences, Moment, compare},
+    compare::{Moment, compare},
     director::{Run, cross_check},
-    limits::outcome,
     observe::Observer,
     quiet,
     shape::{self, Shape},
+    trial::trial,
     truth::{Truth, Way},
 };
 
@@ -20,18 +20,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         "older-sockets-mapped",
         "older-sockets-namespace-v4",
     ];
-    let trial = |name: &'static str| {
-        let about = "bytes count from the start of the collector on, idle ones are listed";
-        Trial::ignorable_test(format!("{name}: {about}"), move || {
-            outcome(name, moving(name))
-        })
-    };
-    let mut trials: Vec<Trial> = names.into_iter().map(trial).collect();
+    let about = "bytes count from the start of the collector on, idle ones are listed";
+    let older = |name: &'static str| trial(name, about, move || moving(name));
+    let mut trials: Vec<Trial> = names.into_iter().map(older).collect();
     let about = "a thousand sockets that moved nothing are listed with their owners at once";
-    trials.push(Trial::ignorable_test(
-        format!("older-idle: {about}"),
-        || outcome("older-idle", idle()),
-    ));
+    trials.push(trial("older-idle", about, idle));
     trials
 }
 
@@ -44,9 +37,9 @@ fn moving(name: &str) -> Result<()> {
     run.go()?;
     let truth = run.done()?;
     cross_check(shape, &truth)?;
-    expect_none(&compare(&truth, &observer.read()?, Moment::Open))?;
+    compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
     run.release()?;
-    expect_none(&compare(&truth, &observer.read()?, Moment::Over))
+    compare(&truth, &observer.read()?, Moment::Over).expect_none()
 }
 
 fn idle() -> Result<()> {
@@ -60,7 +53,7 @@ fn idle() -> Result<()> {
     }
     let mut observer = Observer::with(|builder| builder)?;
     let seen = observer.read()?;
-    expect_none(&compare(&truth, &seen, Moment::Open))?;
+    compare(&truth, &seen, Moment::Open).expect_none()?;
     for process in &truth.processes {
         let who = (process.pid, Some(process.started_ticks));
         let held = held_by(&truth, process.pid);
@@ -79,11 +72,4 @@ fn idle() -> Result<()> {
 fn held_by(truth: &Truth, pid: u32) -> u32 {
     let held = truth.moved.iter().filter(|one| one.pid == pid && one.held);
     u32::try_from(held.count()).unwrap_or(u32::MAX)
-}
-
-pub(crate) fn expect_none(off: &Differences) -> Result<()> {
-    if !off.is_empty() {
-        bail!("{}", off.table());
-    }
-    Ok(())
 }

@@ -9,18 +9,16 @@ use netwatch_sdk::{
 
 use crate::{
     director::Run,
-    limits::outcome,
     observe::exact,
     quiet, shape,
     shapes::{STEPS, step_size},
+    trial::trial,
     truth::{Moved, Truth},
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
     let about = "deltas add up to the total, whoever else reads";
-    vec![Trial::ignorable_test(format!("readers: {about}"), || {
-        outcome("readers", run())
-    })]
+    vec![trial("readers", about, run)]
 }
 
 /// Sums of one reader's deltas for one process.

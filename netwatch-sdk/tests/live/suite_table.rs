@@ -7,10 +7,9 @@ use netwatch_sdk::Builder;
 use crate::{
     compare::{Moment, compare},
     director::{Run, cross_check},
-    limits::outcome,
     observe::Observer,
     quiet, shape,
-    suite_older::expect_none,
+    trial::trial,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -23,16 +22,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         "udp-short-processes-v4",
         "tcp-fork-both-v4",
     ];
-    let trial = |shape: &'static str| {
-        let name = format!("table-{shape}: exact with the records of sockets in a table");
-        Trial::ignorable_test(name, move || outcome(shape, check(shape)))
-    };
-    let mut trials: Vec<Trial> = exact.into_iter().map(trial).collect();
+    let about = "exact with the records of sockets in a table";
+    let in_table =
+        |shape: &'static str| trial(format!("table-{shape}"), about, move || check(shape));
+    let mut trials: Vec<Trial> = exact.into_iter().map(in_table).collect();
     let about = "room for four sockets: totals are exact, calls without a record are counted";
-    trials.push(Trial::ignorable_test(
-        format!("table-full: {about}"),
-        || outcome("table-full", full()),
-    ));
+    trials.push(trial("table-full", about, full));
     trials
 }
 
@@ -43,9 +38,9 @@ fn check(shape: &str) -> Result<()> {
     let mut run = Run::start(shape)?;
     let truth = run.done()?;
     cross_check(shape, &truth)?;
-    expect_none(&compare(&truth, &observer.read()?, Moment::Open))?;
+    compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
     run.release()?;
-    expect_none(&compare(&truth, &observer.read()?, Moment::Over))
+    compare(&truth, &observer.read()?, Moment::Over).expect_none()
 }
 
 fn full() -> Result<()> {
@@ -68,7 +63,7 @@ fn full() -> Result<()> {
             let name = &process.name;
             ensure!(reported == moved, "{name}: {reported:?}, moved {moved:?}");
         }
-        ensure!(tiny.is_full()?, "the table is not full");
+        tiny.ensure_full()?;
         ensure!(seen.lost.untracked_calls > 0, "{:?}", seen.lost);
     }
     for run in &mut runs {

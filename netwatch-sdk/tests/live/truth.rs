@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::edges::child::{Row, Started};
+use crate::{
+    edges::child::{Row, Started},
+    events::attempt::Attempt,
+};
 
 /// One line of a traffic process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,6 +21,10 @@ pub(crate) enum Event {
     Process(ProcessTruth),
     /// What one process did with one socket.
     Moved(Moved),
+    /// Connections that a process made, tried or accepted.
+    Attempts { attempts: Vec<Attempt> },
+    /// What the kernel says of one TCP connection.
+    Tcp(TcpInfo),
     /// The process waits for the word to go on.
     Paused { at: String },
     /// A collector was started, or not.
@@ -90,6 +97,16 @@ pub(crate) struct Moved {
     pub(crate) held: bool,
 }
 
+/// The kernel's own figures of a connection, from `TCP_INFO`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TcpInfo {
+    pub(crate) cookie: u64,
+    pub(crate) rtt_us: u32,
+    pub(crate) variation_us: u32,
+    pub(crate) min_rtt_us: u32,
+    pub(crate) retransmits: u64,
+}
+
 /// Which socket. Its cookie; but the kernel gives the sockets that a multipath TCP
 /// listener accepts the cookie of the listener, so those go by their addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,6 +140,8 @@ impl Moved {
 pub(crate) struct Truth {
     pub(crate) processes: Vec<ProcessTruth>,
     pub(crate) moved: Vec<Moved>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) connections: Vec<TcpInfo>,
 }
 
 impl Truth {
@@ -130,6 +149,8 @@ impl Truth {
         match event {
             Event::Process(process) => self.processes.push(process),
             Event::Moved(moved) => self.moved.push(moved),
+            Event::Attempts { attempts } => self.attempts.extend(attempts),
+            Event::Tcp(info) => self.connections.push(info),
             _ => {}
         }
     }
@@ -138,6 +159,8 @@ impl Truth {
     pub(crate) fn add_all(&mut self, other: Self) {
         self.processes.extend(other.processes);
         self.moved.extend(other.moved);
+        self.attempts.extend(other.attempts);
+        self.connections.extend(other.connections);
     }
 
     /// Bytes (sent, received) of one process.

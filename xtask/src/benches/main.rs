@@ -3,8 +3,10 @@
 //! | file | what |
 //! |---|---|
 //! | `traffic` | throughput and requests, without and with the command running |
+//! | `connections` | connections that open and close, without and with a subscriber of events |
 //! | `programs` | each kernel program beside an empty one |
 //! | `sockets` | a reading beside `ss -tunapi` |
+//! | `userspace` | the backends that need no kernel program |
 //! | `footprint` | resident memory, CPU time, time to start |
 //! | `bpf`, `btf`, `clock`, `collector`, `floor`, `holders`, `reading` | what they measure with |
 //! | `machine`, `rounds`, `table` | how it is reported |
@@ -13,6 +15,7 @@ mod bpf;
 mod btf;
 mod clock;
 mod collector;
+mod connections;
 mod floor;
 mod footprint;
 mod holders;
@@ -23,6 +26,7 @@ mod rounds;
 mod sockets;
 mod table;
 mod traffic;
+mod userspace;
 
 use std::path::PathBuf;
 
@@ -39,7 +43,7 @@ enum Task {
     /// Hold sockets until the input ends
     Hold { sockets: usize },
     /// Take readings as the input asks for them
-    Read,
+    Read { backend: String },
 }
 
 #[derive(Parser)]
@@ -57,7 +61,7 @@ fn main() -> Result<()> {
     match Task::parse() {
         Task::Measure(task) => task.run(),
         Task::Hold { sockets } => holders::hold(sockets),
-        Task::Read => reading::serve(),
+        Task::Read { backend } => reading::serve(&backend),
     }
 }
 
@@ -76,11 +80,13 @@ impl Measure {
             rows.extend(match name.as_str() {
                 "throughput" => traffic::throughput(&self.collector, self.rounds)?,
                 "requests" => traffic::requests(&self.collector, self.rounds)?,
+                "connections" => connections::rate(self.rounds)?,
                 "programs" => programs::costs(self.rounds)?,
                 "sockets" => sockets::read(self.rounds)?,
                 "memory" => footprint::memory(&self.collector)?,
-                "cpu" => footprint::cpu(self.rounds)?,
+                "cpu" => footprint::cpu(self.rounds, &self.collector)?,
                 "start" => footprint::start(self.rounds)?,
+                "userspace" => userspace::read(self.rounds)?,
                 other => bail!("there is no measurement {other}"),
             });
         }

@@ -9,6 +9,9 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -43,6 +46,9 @@ const HOT: [(&str, bool); 5] = [
     ("ingress", false),
     ("egress", false),
 ];
+
+/// Programs that tell of events.
+const TELLING: [&str; 3] = ["inet_sock_set_state", "tcp_destroy_sock", "sock_release"];
 
 /// One program and an empty one.
 struct Pair {
@@ -144,6 +150,13 @@ fn measure(rounds: u16) -> Result<Vec<Row>> {
         }
     }
     let mut rows = bodies(rounds, &pairs, &collector, &work, root.as_fd())?;
+    rows.extend(with_subscriber(
+        rounds,
+        &pairs,
+        &collector,
+        &work,
+        root.as_fd(),
+    )?);
     drop(collector);
     rows.extend(wholes(rounds, &pairs, &work, root.as_fd())?);
     Ok(rows)
@@ -206,6 +219,34 @@ fn bodies(
             })
         })
         .collect()
+}
+
+/// The same of the programs that tell of events, while someone listens.
+fn with_subscriber(
+    rounds: u16,
+    pairs: &[Pair],
+    collector: &Collector,
+    work: &Work,
+    cgroup: BorrowedFd<'_>,
+) -> Result<Vec<Row>> {
+    let mut events = collector.events()?;
+    let over = AtomicBool::new(false);
+    let rows = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = events.next_within(Duration::from_millis(100));
+            }
+        });
+        let rows = bodies(rounds, pairs, collector, work, cgroup);
+        over.store(true, Ordering::Relaxed);
+        rows
+    })?;
+    let tells = |row: &Row| TELLING.iter().any(|name| row.what.contains(name));
+    let named = |mut row: Row| {
+        row.what += ", with a subscriber of events";
+        row
+    };
+    Ok(rows.into_iter().filter(tells).map(named).collect())
 }
 
 fn wholes(rounds: u16, pairs: &[Pair], work: &Work, cgroup: BorrowedFd<'_>) -> Result<Vec<Row>> {

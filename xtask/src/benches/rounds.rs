@@ -23,9 +23,7 @@ impl Spread {
             max: at(last)?,
         })
     }
-}
 
-impl Spread {
     pub(crate) fn times(self, factor: f64) -> Self {
         Self {
             median: self.median * factor,

@@ -25,7 +25,7 @@ impl Target {
 /// One result.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    what: String,
+    pub(crate) what: String,
     unit: &'static str,
     median: f64,
     min: f64,

@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// How long a round's traffic runs.
-const ROUND: Duration = Duration::from_secs(1);
+pub(crate) const ROUND: Duration = Duration::from_secs(1);
 /// Bytes of a request and of its response.
 const MESSAGE: usize = 64;
 
 /// What a round moved, by the clock and by the CPU time that the traffic used.
-struct Rate {
-    a_second: f64,
-    a_cpu_second: f64,
+pub(crate) struct Rate {
+    pub(crate) a_second: f64,
+    pub(crate) a_cpu_second: f64,
 }
 
 pub(crate) fn throughput(collector: &Path, rounds: u16) -> Result<Vec<Row>> {
@@ -114,7 +114,7 @@ fn connection() -> Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-fn measure(work: impl FnOnce() -> Result<u64>) -> Result<Rate> {
+pub(crate) fn measure(work: impl FnOnce() -> Result<u64>) -> Result<Rate> {
     let (began, used) = (Instant::now(), clock::process()?);
     let done = work()? as f64;
     let used = clock::process()?.saturating_sub(used);

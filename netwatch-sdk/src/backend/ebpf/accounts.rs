@@ -216,6 +216,11 @@ impl Accounts {
         removable
     }
 
+    /// `true` for a process that has figures.
+    pub(super) fn is_known(&self, key: &ProcessKey) -> bool {
+        self.all.contains_key(key)
+    }
+
     /// What all processes moved.
     pub(super) fn sum(&self) -> Total {
         let mut sum = Total::default();

@@ -3,12 +3,13 @@
 use nix::sys::utsname::uname;
 
 use super::{
-    capabilities, cgroup,
-    load::{self, MapSizes},
-    offsets,
-    programs::RUNGS,
+    MapSizes, capabilities, cgroup, offsets,
+    programs::{FLOWS, RUNGS},
 };
-use crate::{collector::Check, error::chain};
+use crate::{
+    collector::{Check, Hook, Status},
+    error::chain,
+};
 
 /// Kernel, BTF, capabilities, cgroup v2, and each rung of the ladder.
 pub(crate) fn checks() -> Vec<Check> {
@@ -45,14 +46,21 @@ pub(crate) fn checks() -> Vec<Check> {
                 .map_err(|error| chain(&error)),
         ),
     ];
-    for rung in RUNGS {
-        checks.push(Check::new(
-            format!("hook {}", rung.hook.name()),
-            match load::load(MapSizes::default(), &[rung.hook]) {
-                Ok(loaded) => Ok(loaded.describe()),
-                Err(error) => Err(chain(&error)),
-            },
-        ));
+    for (name, hook) in Hook::ALL {
+        let found = match super::start(MapSizes::default(), &[*hook]) {
+            Ok(running) => Ok(describe(*hook, &running.status())),
+            Err(error) => Err(chain(&error)),
+        };
+        checks.push(Check::new(format!("hook {name}"), found));
     }
     checks
+}
+
+/// The programs of a hook, and what it cannot do here.
+fn describe(hook: Hook, status: &Status) -> String {
+    let rung = RUNGS.iter().find(|rung| rung.hook == hook);
+    let programs = rung.map_or(FLOWS, |rung| rung.programs);
+    let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
+    let parts = std::iter::once(names.join(", ")).chain(status.limits.iter().cloned());
+    parts.collect::<Vec<_>>().join("; ")
 }

@@ -1,6 +1,6 @@
-//! Time since boot to time of day.
+//! Time since boot to time of day, and to moments of this process.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nix::time::{ClockId, clock_gettime};
@@ -33,12 +33,34 @@ impl Clock {
     }
 }
 
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Into::into)
+}
+
 fn boot() -> DateTime<Utc> {
-    let since = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .ok()
-        .and_then(|since| TimeDelta::from_std(since.into()).ok())
-        .unwrap_or_default();
-    Utc::now() - since
+    Utc::now() - TimeDelta::from_std(since_boot()).unwrap_or_default()
+}
+
+/// For durations: setting the time of day does not change what it gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instants {
+    since_boot: Duration,
+    now: Instant,
+}
+
+impl Instants {
+    pub(super) fn now() -> Self {
+        Self {
+            since_boot: since_boot(),
+            now: Instant::now(),
+        }
+    }
+
+    /// Never later than now; the time of a suspension counts as no time.
+    pub(super) fn at(self, since_boot: Duration) -> Instant {
+        let age = self.since_boot.saturating_sub(since_boot);
+        self.now.checked_sub(age).unwrap_or(self.now)
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +73,15 @@ mod tests {
         let since: Duration = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap().into();
         let off = Utc::now() - clock.wall(since);
         assert!(off.abs() < TimeDelta::seconds(1), "{off}");
+    }
+
+    #[test]
+    fn moments_keep_their_distance_and_none_is_in_the_future() {
+        let clock = Instants::now();
+        let ago = |ms| clock.at(clock.since_boot.saturating_sub(Duration::from_millis(ms)));
+        assert_eq!(ago(2) - ago(5), Duration::from_millis(3));
+        assert_eq!(clock.at(Duration::MAX), clock.now);
+        assert!(clock.at(Duration::ZERO) <= clock.now);
     }
 
     #[test]

@@ -34,12 +34,16 @@ pub(super) fn attribution(key: &ProcessKey) -> Attribution {
         ProcessKey::KERNEL => Attribution::Kernel,
         ProcessKey { start_ns, tgid, .. } => Attribution::Process(ProcessId {
             pid: Pid(tgid),
-            started: Some(Duration::from_nanos(start_ns)),
+            started: start(start_ns),
         }),
     }
 }
 
-fn address(family: u16, words: [u64; 2], port: u16) -> SocketAddr {
+fn start(start_ns: u64) -> Option<Duration> {
+    (start_ns != ProcessKey::START_UNKNOWN).then(|| Duration::from_nanos(start_ns))
+}
+
+pub(super) fn address(family: u16, words: [u64; 2], port: u16) -> SocketAddr {
     let mut bytes = [0; 16];
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_ne_bytes());
@@ -61,7 +65,7 @@ pub(super) fn rtt(header: &SocketHeader) -> Option<Rtt> {
     let micros = |value: u32| Duration::from_micros(u64::from(value));
     Some(Rtt {
         smoothed: micros(header.srtt_8us) / 8,
-        variation: Some(micros(header.mdev_4us) / 4),
+        variation: (header.mdev_4us != u32::MAX).then(|| micros(header.mdev_4us) / 4),
         minimum: (header.min_rtt_us != u32::MAX).then(|| micros(header.min_rtt_us)),
     })
 }
@@ -118,7 +122,7 @@ pub(super) fn socket(row: &SocketRow, owner_name: Option<&str>, counts_packets: 
         cgroup_id: (header.cgroup_id != 0).then_some(header.cgroup_id),
         owner: owner.map(|key| ProcessId {
             pid: Pid(key.tgid),
-            started: Some(Duration::from_nanos(key.start_ns)),
+            started: start(key.start_ns),
         }),
         owner_name: owner.map(|_| owner_name.map_or_else(|| name(&record.comm), str::to_owned)),
         shared: record.shared_rx_bytes != 0 || record.shared_tx_bytes != 0,

@@ -4,7 +4,7 @@ use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData},
+    maps::MapData,
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
     },
@@ -14,10 +14,11 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     cgroup,
+    maps::set_counter,
     object::OBJECT,
     offsets::{self, Layout},
     programs::{self, Place, Program, Rung, Store},
-    refusal::{no_hook, refusal},
+    refusal::refusal,
     self_test::{self, Outcome},
     symbols::Symbols,
     syscall::IteratorLink,
@@ -35,6 +36,8 @@ pub(crate) struct MapSizes {
     pub(crate) in_table: bool,
     /// Bytes of rows of closed sockets between two readings; a power of two.
     pub(crate) closed_bytes: u32,
+    /// Bytes of rows of DNS messages likewise; 0 when they are not wanted.
+    pub(crate) dns_bytes: u32,
     /// Bytes of events that nobody has read yet; a power of two.
     pub(crate) event_bytes: u32,
 }
@@ -46,7 +49,8 @@ impl Default for MapSizes {
             sockets: 65_536,
             in_table: false,
             closed_bytes: 4 << 20,
-            event_bytes: 4 << 20,
+            dns_bytes: 2 << 20,
+            event_bytes: 1 << 20,
         }
     }
 }
@@ -81,26 +85,49 @@ struct Kernel {
     symbols: Symbols,
 }
 
-/// Climbs the ladder: loads and attaches everything, with the first of the hooks that
-/// also counts.
-pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded> {
-    let kernel = Kernel {
-        layout: offsets::read()?,
-        btf: aya::Btf::from_sys_fs()
-            .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
-        symbols: Symbols::default(),
-    };
+/// Loads and attaches everything, with the first of the hooks that also counts; or says
+/// of each why it does not.
+pub(super) fn load(sizes: MapSizes, hooks: &[Hook]) -> Result<Loaded, Vec<(Hook, Error)>> {
     let mut refused = Vec::new();
+    let mut kernel = None;
     for rung in programs::rungs(hooks) {
-        match kernel.stand_on(rung, sizes) {
+        let loaded = match kernel.get_or_insert_with(Kernel::read) {
+            Ok(kernel) => kernel.stand_on(rung, sizes),
+            Err(error) => Err(Error::new(error.kind(), chain(error))),
+        };
+        match loaded {
             Ok(loaded) => return Ok(Loaded { refused, ..loaded }),
             Err(error) => refused.push((rung.hook, error)),
         }
     }
-    Err(no_hook(refused))
+    Err(refused)
 }
 
 impl Kernel {
+    fn read() -> Result<Self> {
+        Ok(Self {
+            layout: offsets::read()?,
+            btf: aya::Btf::from_sys_fs()
+                .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
+            symbols: Symbols::default(),
+        })
+    }
+
+    /// [`attach_all`], of programs on functions of the prototypes that they were made for.
+    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program]) -> Result<()> {
+        for program in programs {
+            if let Place::FExit(function, parameters) = program.place
+                && self.layout.parameters(function) != Some(parameters)
+            {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("this kernel has no {function} with {parameters} parameters"),
+                ));
+            }
+        }
+        attach_all(ebpf, programs, Some(&self.btf), None)
+    }
+
     /// Loads and attaches everything with this rung, and tests it.
     fn stand_on(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
         let store = if sizes.in_table {
@@ -117,14 +144,14 @@ impl Kernel {
             ));
         }
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
-        self.attach_all(&mut ebpf, rung.programs, None)?;
+        self.attach_all(&mut ebpf, rung.programs)?;
         let mut unseen = Vec::new();
         for path in rung.paths {
             if !self.symbols.has(path.function)? {
                 if path.in_module {
                     unseen.push(format!("{}: its kernel module is not loaded", path.name));
                 }
-            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, None) {
+            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs) {
                 unseen.push(format!("{}: {}", path.name, chain(&why)));
             }
         }
@@ -165,7 +192,7 @@ impl Kernel {
         let why = match root {
             Ok((path, file)) => {
                 let mut ebpf = self.open(rung, sizes, store, true)?;
-                match self.attach_all(&mut ebpf, rung.cgroup(store), Some(&file)) {
+                match attach_all(&mut ebpf, rung.cgroup(store), None, Some(&file)) {
                     Ok(()) => return Ok((ebpf, Ok(path))),
                     Err(error) => chain(&error),
                 }
@@ -202,6 +229,7 @@ impl Kernel {
             .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
             .override_global("IN_TABLE", &u32::from(in_table), true)
+            .override_global("DNS_WANTED", &u32::from(sizes.dns_bytes > 0), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
@@ -209,10 +237,13 @@ impl Kernel {
             .map_max_entries("SOCKET_TABLE", sockets)
             .map_max_entries("CLAIMS", claims)
             .map_max_entries("CALLS", calls)
+            .map_max_entries("FLOWS", 1)
+            .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal("the kernel refuses the maps", &error))?;
-        self.attach_all(&mut ebpf, store.lifecycle(), None)?;
+        self_test::make_room(&mut ebpf)?;
+        attach_all(&mut ebpf, store.lifecycle(), Some(&self.btf), None)?;
         Ok(ebpf)
     }
 }
@@ -224,18 +255,20 @@ impl Loaded {
     ///
     /// When it does not, with the probable cause.
     pub(super) fn test(&mut self) -> Result<()> {
-        self.tested = self_test::run(&mut self.ebpf)?;
+        self.tested = self_test::run(&mut self.ebpf, self_test::booked)?;
         Ok(())
     }
 
-    /// Its programs for payload, and whether they were tested.
-    pub(super) fn describe(&self) -> String {
-        let names: Vec<&str> = self.rung.programs.iter().map(|one| one.name).collect();
-        let names = names.join(", ");
-        match &self.tested {
-            Outcome::Passed => names,
-            Outcome::NotPossible(why) => format!("{names}; not tested: {why}"),
-        }
+    /// A map with a handle of its own.
+    pub(super) fn handle(&self, name: &str) -> Result<aya::maps::Map> {
+        let failed = |error: aya::maps::MapError| {
+            Error::new(ErrorKind::Io, format!("{name} cannot be used")).because(error)
+        };
+        let fd = map(&self.ebpf, name)?.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|error| Error::io(name, error))?;
+        MapData::from_fd(fd)
+            .and_then(aya::maps::Map::from_map_data)
+            .map_err(failed)
     }
 
     /// Gives an owner to every socket that has none and that a process holds.
@@ -244,16 +277,6 @@ impl Loaded {
             .run(|| {})
             .map_err(|error| Error::io("the iterator over open files", error))
     }
-}
-
-/// Writes one of `COUNTERS`.
-pub(super) fn set_counter(ebpf: &mut Ebpf, index: u32, value: u64) -> Result<()> {
-    let failed = |error| refusal("COUNTERS cannot be written", &error);
-    let map = ebpf
-        .map_mut("COUNTERS")
-        .ok_or_else(|| missing("COUNTERS"))?;
-    let mut map = Array::<_, u64>::try_from(map).map_err(failed)?;
-    map.set(index, value, 0).map_err(failed)
 }
 
 fn iterate(
@@ -274,68 +297,65 @@ fn iterate(
         .map_err(|error| refusal(&what, &error))
 }
 
-impl Kernel {
-    fn attach_all(
-        &self,
-        ebpf: &mut Ebpf,
-        programs: &[Program],
-        cgroup: Option<&File>,
-    ) -> Result<()> {
-        for program in programs {
-            self.attach(ebpf, program, cgroup).map_err(|error| {
-                refusal(&format!("{} ({:?})", program.name, program.place), &*error)
-            })?;
-        }
-        Ok(())
+/// Loads and attaches programs, or names the one that fails. Those of a cgroup need it,
+/// others the kernel's BTF.
+pub(super) fn attach_all(
+    ebpf: &mut Ebpf,
+    programs: &[Program],
+    btf: Option<&aya::Btf>,
+    cgroup: Option<&File>,
+) -> Result<()> {
+    for program in programs {
+        attach(ebpf, program, btf, cgroup).map_err(|error| {
+            refusal(&format!("{} ({:?})", program.name, program.place), &*error)
+        })?;
     }
+    Ok(())
+}
 
-    fn attach(
-        &self,
-        ebpf: &mut Ebpf,
-        program: &Program,
-        cgroup: Option<&File>,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let no_cgroup = "no cgroup v2";
-        match program.place {
-            Place::TpBtf(tracepoint) => {
-                let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
-                found.load(tracepoint, &self.btf)?;
-                found.attach()?;
-            }
-            Place::FExit(function, parameters) => {
-                if self.layout.parameters(function) != Some(parameters) {
-                    return Err("this kernel has no such function with so many parameters".into());
-                }
-                let found = find_mut::<FExit>(ebpf, program.name)?;
-                found.load(function, &self.btf)?;
-                found.attach()?;
-            }
-            Place::KProbe(function) => {
-                let found = find_mut::<KProbe>(ebpf, program.name)?;
-                // One program is on several functions.
-                if found.fd().is_err() {
-                    found.load()?;
-                }
-                found.attach(function, 0)?;
-            }
-            Place::CgroupSkb(kind) => {
-                let found = find_mut::<CgroupSkb>(ebpf, program.name)?;
-                found.load()?;
-                found.attach(cgroup.ok_or(no_cgroup)?, kind, CgroupAttachMode::Single)?;
-            }
-            Place::CgroupSock => {
-                let found = find_mut::<CgroupSock>(ebpf, program.name)?;
-                found.load()?;
-                found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
-            }
-            Place::SockOps => {
-                let found = find_mut::<SockOps>(ebpf, program.name)?;
-                found.load()?;
-                found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
-            }
+fn attach(
+    ebpf: &mut Ebpf,
+    program: &Program,
+    btf: Option<&aya::Btf>,
+    cgroup: Option<&File>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let no_cgroup = "no cgroup v2";
+    match program.place {
+        Place::TpBtf(tracepoint) => {
+            let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
+            found.load(tracepoint, btf.ok_or("no BTF")?)?;
+            found.attach()?;
         }
-        Ok(())
+        Place::FExit(function, _) => {
+            let found = find_mut::<FExit>(ebpf, program.name)?;
+            found.load(function, btf.ok_or("no BTF")?)?;
+            found.attach()?;
+        }
+        Place::KProbe(function) => {
+            let found = find_mut::<KProbe>(ebpf, program.name)?;
+            // One program is on several functions.
+            if found.fd().is_err() {
+                found.load()?;
+            }
+            found.attach(function, 0)?;
+        }
+        Place::CgroupSkb(kind) => {
+            let found = find_mut::<CgroupSkb>(ebpf, program.name)?;
+            found.load()?;
+            found.attach(cgroup.ok_or(no_cgroup)?, kind, CgroupAttachMode::Single)?;
+        }
+        Place::CgroupSock => {
+            let found = find_mut::<CgroupSock>(ebpf, program.name)?;
+            found.load()?;
+            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
+        }
+        Place::SockOps => {
+            let found = find_mut::<SockOps>(ebpf, program.name)?;
+            found.load()?;
+            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
+        }
     }
+    Ok(())
 }
 
 pub(super) fn missing(name: &str) -> Error {

@@ -11,9 +11,13 @@
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
 //! | `listing` | one listing of the sockets after the other |
+//! | `rows` | processes with their figures |
+//! | `flows` | the rung `cgroup`, which sees packets and no calls |
+//! | `maps` | the map `COUNTERS` |
 //! | `events`, `clock` | what is written of connections, to typed events |
 //! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
+//! | `dns`, `clock` | messages of DNS clients, and when |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
@@ -23,22 +27,31 @@ mod cgroup;
 mod checks;
 mod clock;
 mod decode;
+mod dns;
 mod events;
+mod flows;
 mod listing;
 mod load;
+mod maps;
 mod object;
 mod offsets;
 mod programs;
 mod pump;
 mod refusal;
+mod rows;
 mod self_test;
 mod symbols;
 mod syscall;
 mod watchdog;
 
-use std::{fmt, os::fd::AsFd as _, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, RingBuf};
+use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
 use aya_log::EbpfLogger;
 use chrono::Utc;
 use netwatch_common::{
@@ -51,10 +64,14 @@ use zerocopy::FromBytes as _;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
+    dns::Dns,
+    flows::Flows,
     listing::{Identity, Listing},
     load::Loaded,
     programs::Store,
     pump::EbpfFeed,
+    refusal::no_hook,
+    rows::process_rows,
     self_test::Outcome,
     watchdog::Watchdog,
 };
@@ -68,11 +85,11 @@ use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
     error::chain,
-    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source},
+    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
 };
 
 /// The running kernel programs.
-pub(crate) struct Ebpf {
+struct Ebpf {
     loaded: Loaded,
     /// Log lines of the kernel programs, for the `log` crate.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -89,6 +106,8 @@ pub(crate) struct Ebpf {
     told: u64,
     lost: u64,
     unreadable: u64,
+    /// `None` where DNS messages are not copied. The feed has it too.
+    dns: Option<Arc<Mutex<Dns>>>,
 }
 
 impl fmt::Debug for Ebpf {
@@ -99,22 +118,45 @@ impl fmt::Debug for Ebpf {
     }
 }
 
+/// Starts the first of the hooks that works, on this thread. About 60 ms.
+///
+/// # Errors
+///
+/// Names for every hook the missing capability, kernel feature, setting or mount.
+pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Box<dyn Measure>> {
+    let mut refused = match load::load(sizes, hooks) {
+        Ok(loaded) => return Ok(Box::new(Ebpf::of(loaded, sizes)?)),
+        Err(refused) => refused,
+    };
+    give_back_memory();
+    if hooks.contains(&Hook::Cgroup) {
+        match Flows::start(sizes, &mut refused) {
+            Ok(flows) => return Ok(Box::new(flows)),
+            Err(error) => refused.push((Hook::Cgroup, error)),
+        }
+    }
+    Err(no_hook(refused))
+}
+
+/// Why better hooks do not run.
+fn refusals(refused: &[(Hook, Error)]) -> Vec<Refusal> {
+    let refused = refused.iter().map(|(hook, why)| Refusal {
+        what: hook.name().to_owned(),
+        why: chain(why),
+    });
+    refused.collect()
+}
+
 impl Ebpf {
-    /// Loads and attaches the programs on this thread, with the first of the hooks that
-    /// works. About 60 ms.
-    ///
-    /// # Errors
-    ///
-    /// Names the missing capability, kernel feature or mount.
-    pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Self> {
-        let mut loaded = load::load(sizes, hooks)?;
+    fn of(mut loaded: Loaded, sizes: MapSizes) -> Result<Self> {
         // Without the log the figures are as good.
         let log = EbpfLogger::init(&mut loaded.ebpf)
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
             .ok();
         give_back_memory();
         let root = loaded.cgroup.clone().unwrap_or_default();
-        let feed = Arc::new(EbpfFeed::new(&loaded)?);
+        let dns = Dns::new(&loaded, sizes.dns_bytes)?.map(|dns| Arc::new(Mutex::new(dns)));
+        let feed = Arc::new(EbpfFeed::new(&loaded, dns.clone())?);
         Ok(Self {
             loaded,
             log,
@@ -129,7 +171,13 @@ impl Ebpf {
             told: 0,
             lost: 0,
             unreadable: 0,
+            dns,
         })
+    }
+
+    fn dns_ring(&self) -> Option<MutexGuard<'_, Dns>> {
+        let dns = self.dns.as_ref()?;
+        Some(dns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn map_pressure(&self) -> Vec<MapPressure> {
@@ -153,13 +201,13 @@ impl Ebpf {
         if self.listing.is_whole() {
             self.set_list_whole(true)?;
         }
-        let before = self.counter(counters::QUIET)?;
+        let before = maps::counter(&self.loaded.ebpf, counters::QUIET)?;
         let listed = self.list_into();
         if self.listing.is_whole() {
             self.set_list_whole(false)?;
         }
         listed?;
-        Ok(self.counter(counters::QUIET)?.saturating_sub(before))
+        Ok(maps::counter(&self.loaded.ebpf, counters::QUIET)?.saturating_sub(before))
     }
 
     fn list_into(&mut self) -> Result<()> {
@@ -200,26 +248,8 @@ impl Ebpf {
         Ok(rows)
     }
 
-    fn counter(&self, index: u32) -> Result<u64> {
-        load::generic_map(&self.loaded.ebpf, "COUNTERS").and_then(|map| {
-            Array::<_, u64>::try_from(map)
-                .and_then(|map| map.get(&index, 0))
-                .map_err(|error| {
-                    Error::new(ErrorKind::Io, "COUNTERS cannot be read").because(error)
-                })
-        })
-    }
-
-    fn counters(&self) -> Result<[u64; counters::LEN as usize]> {
-        let mut values = [0; counters::LEN as usize];
-        for (index, value) in (0..).zip(&mut values) {
-            *value = self.counter(index)?;
-        }
-        Ok(values)
-    }
-
     fn set_list_whole(&mut self, whole: bool) -> Result<()> {
-        load::set_counter(&mut self.loaded.ebpf, counters::LIST_WHOLE, whole.into())
+        maps::set_counter(&mut self.loaded.ebpf, counters::LIST_WHOLE, whole.into())
     }
 
     fn remove(&mut self, keys: &[ProcessKey]) -> Result<()> {
@@ -262,7 +292,8 @@ impl Ebpf {
                 .map(|row| row.header.cookie)
                 .collect()
         };
-        self.listing.begin(self.counter(counters::CLOSED_ROWS)?);
+        self.listing
+            .begin(maps::counter(&self.loaded.ebpf, counters::CLOSED_ROWS)?);
         let mut quiet = self.list()?;
         if self.records == 0 {
             // There is no listing before the first to make up for what it missed.
@@ -287,8 +318,8 @@ fn ring<'a>(loaded: &'a Loaded, name: &str) -> Result<RingBuf<&'a MapData>> {
         .map_err(|error| Error::new(ErrorKind::Io, format!("{name} cannot be read")).because(error))
 }
 
-/// Loading takes the kernel's type information apart, tens of megabytes that glibc
-/// would keep for later. About a millisecond, once.
+/// Loading takes the kernel's type information apart, and a list that grows leaves smaller
+/// ones behind: megabytes that glibc would keep for later. About a millisecond.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer and may be called at any time.
@@ -311,10 +342,10 @@ impl Measure for Ebpf {
             records
         };
         let mut quiet = self.list_with_owners()?;
-        let ends = self.counter(counters::ENDS)?;
+        let ends = maps::counter(&self.loaded.ebpf, counters::ENDS)?;
         let closed = self.closed_sockets(ends)?;
         self.records = records.len();
-        let counted = self.counters()?;
+        let counted = maps::all_counters(&self.loaded.ebpf)?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
         self.lost = count(counters::CLOSED_ROWS);
         // Lost, or on their way: those bytes may be in `PROCESSES`.
@@ -324,9 +355,15 @@ impl Measure for Ebpf {
         }
         let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
         self.listing.complete(&ended, untold, quiet);
+        if self.listing.has_outgrown_its_memory() {
+            give_back_memory();
+        }
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
+        if let Some(mut dns) = self.dns_ring() {
+            dns.forget(|key| self.accounts.is_known(key));
+        }
         self.watch()?;
 
         let counts_packets = self.loaded.cgroup.is_ok();
@@ -339,25 +376,9 @@ impl Measure for Ebpf {
             let name = names.get(&row.record.owner).map(String::as_str);
             decode::socket(row, name, counts_packets)
         };
-        let mut processes: Vec<Process> = Vec::with_capacity(names.len());
-        for (key, account) in self.accounts.iter() {
-            let id = decode::attribution(key);
-            processes.push(Process {
-                id,
-                name: match id {
-                    Attribution::Process(_) => names.get(key).cloned().unwrap_or_default(),
-                    Attribution::Kernel => "[kernel]".to_owned(),
-                    Attribution::Unknown | Attribution::Unattributed => "[unknown]".to_owned(),
-                },
-                payload: account.total.payload,
-                wire: counts_packets.then_some(account.total.wire),
-                sockets: account.sockets,
-                cgroup_id: (account.cgroup_id != 0).then_some(account.cgroup_id),
-                cgroup: self.cgroups.get(account.cgroup_id).map(str::to_owned),
-                accuracy: Accuracy::Exact,
-                alive: !account.exited,
-            });
-        }
+        let accuracy = Accuracy::Exact;
+        let mut processes =
+            process_rows(&self.accounts, &mut self.cgroups, counts_packets, accuracy);
         let (rx_bytes, tx_bytes) = (
             count(counters::UNATTRIBUTED_RX),
             count(counters::UNATTRIBUTED_TX),
@@ -391,16 +412,21 @@ impl Measure for Ebpf {
                 events: count(counters::EVENTS_LOST),
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
-                unreadable: self.unreadable,
+                dns_messages: count(counters::DNS_MESSAGES),
+                unreadable: self.unreadable + self.dns_ring().map_or(0, |dns| dns.unreadable),
             },
         })
     }
 
+    fn dns(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
+        let Some(mut dns) = self.dns_ring() else {
+            return Ok(false);
+        };
+        dns.drain(take)?;
+        Ok(true)
+    }
+
     fn status(&self) -> Status {
-        let refused = self.loaded.refused.iter().map(|(hook, why)| Refusal {
-            what: hook.name().to_owned(),
-            why: chain(why),
-        });
         let mut limits = Vec::new();
         if let Err(why) = &self.loaded.cgroup {
             limits.push(format!("packets are not counted: {why}"));
@@ -413,7 +439,7 @@ impl Measure for Ebpf {
         }
         Status {
             hook: Some(self.loaded.rung.hook.name()),
-            refused: refused.collect(),
+            refused: refusals(&self.loaded.refused),
             packets: match &self.loaded.cgroup {
                 Ok(path) => Packets::Counted(path.display().to_string()),
                 Err(why) => Packets::NotCounted(why.clone()),

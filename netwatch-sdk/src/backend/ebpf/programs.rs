@@ -2,7 +2,8 @@
 //!
 //! A rung is one way of counting payload bytes. The ladder is climbed from the top:
 //! the first rung whose every program loads and attaches is used. A program that a rung
-//! can do without costs the path of bytes that it sees, and the status says so.
+//! can do without costs the path of bytes that it sees, and the status says so. The last,
+//! `cgroup`, is a table of its own: it shares no program with the others.
 
 use aya::programs::CgroupSkbAttachType;
 
@@ -285,6 +286,30 @@ const LIFECYCLE: &[Program] = &[
     tracepoint("sched_process_exit"),
 ];
 
+/// All that the rung `cgroup` has, in place of any of the others.
+pub(super) const FLOWS: &[Program] = &[
+    Program {
+        name: "flow_create",
+        place: Place::CgroupSock,
+    },
+    Program {
+        name: "flow_release",
+        place: Place::CgroupSock,
+    },
+    Program {
+        name: "flow_state",
+        place: Place::SockOps,
+    },
+    Program {
+        name: "flow_ingress",
+        place: Place::CgroupSkb(CgroupSkbAttachType::Ingress),
+    },
+    Program {
+        name: "flow_egress",
+        place: Place::CgroupSkb(CgroupSkbAttachType::Egress),
+    },
+];
+
 const LIFECYCLE_TABLE: &[Program] = &[
     tracepoint("tcp_destroy_sock"),
     Program {
@@ -339,7 +364,8 @@ mod tests {
 
     #[test]
     fn every_hook_is_a_rung_in_the_same_order() {
-        let rungs: Vec<Hook> = RUNGS.iter().map(|rung| rung.hook).collect();
+        let rungs = RUNGS.iter().map(|rung| rung.hook);
+        let rungs: Vec<Hook> = rungs.chain([Hook::Cgroup]).collect();
         let hooks: Vec<Hook> = Hook::ALL.iter().map(|(_, hook)| *hook).collect();
         assert_eq!(rungs, hooks);
     }

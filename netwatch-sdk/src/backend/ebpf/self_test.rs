@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use aya::{Ebpf, maps::HashMap as BpfHashMap};
+use aya::{
+    Ebpf,
+    maps::{HashMap as BpfHashMap, MapError},
+};
 use netwatch_common::{
     counters,
     process::{ProcessKey, ProcessRecord},
@@ -25,12 +28,16 @@ use nix::{
 
 use super::{
     causes,
-    load::{generic_map, set_counter},
+    load::{generic_map, missing},
+    maps::set_counter,
+    refusal::refusal,
 };
 use crate::{Error, ErrorKind, Result, reading::Payload};
 
 /// Loopback answers at once or never.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+const RECORD: usize = size_of::<ProcessRecord>();
 
 /// What a test came to, unless the hooks failed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +48,12 @@ pub(super) enum Outcome {
     NotPossible(String),
 }
 
-/// Moves a few bytes and looks whether they were counted. About a millisecond.
+/// Moves a few bytes and looks whether they were `counted`. About a millisecond.
 ///
 /// # Errors
 ///
 /// When they were not, with the probable cause; and when a map cannot be used.
-pub(super) fn run(ebpf: &mut Ebpf) -> Result<Outcome> {
+pub(super) fn run(ebpf: &mut Ebpf, counted: impl Fn(&Ebpf) -> Result<Payload>) -> Result<Outcome> {
     let Some(tester) = tester() else {
         return Ok(Outcome::NotPossible(
             "this process is in a pid namespace of its own (start it in the host's)".to_owned(),
@@ -88,27 +95,48 @@ pub(super) fn run(ebpf: &mut Ebpf) -> Result<Outcome> {
 
 /// This thread as kernel programs see it; `None` where it cannot be told.
 fn tester() -> Option<u64> {
-    /// `PROC_PID_INIT_INO`
-    const INITIAL: u64 = 0xeffffffc;
-    let namespace = fs::metadata("/proc/self/ns/pid");
-    if namespace.is_ok_and(|namespace| namespace.ino() != INITIAL) {
+    if !is_in_initial_pid_namespace() {
         return None;
     }
     let thread = u32::try_from(gettid().as_raw()).ok()?;
     Some(u64::from(process::id()) << 32 | u64::from(thread))
 }
 
-/// What was ever booked to the test.
-fn counted(ebpf: &Ebpf) -> Result<ProcessRecord> {
+/// `true` unless pids are others here than in the kernel programs.
+pub(super) fn is_in_initial_pid_namespace() -> bool {
+    /// `PROC_PID_INIT_INO`
+    const INITIAL: u64 = 0xeffffffc;
+    let namespace = fs::metadata("/proc/self/ns/pid");
+    namespace.is_ok_and(|namespace| namespace.ino() == INITIAL)
+}
+
+/// Takes the test's place in `PROCESSES`, before others can fill it.
+pub(super) fn make_room(ebpf: &mut Ebpf) -> Result<()> {
+    let failed = |error| refusal("PROCESSES cannot be written", &error);
+    let map = ebpf
+        .map_mut("PROCESSES")
+        .ok_or_else(|| missing("PROCESSES"))?;
+    let mut map = BpfHashMap::<_, [u8; 16], [u8; RECORD]>::try_from(map).map_err(failed)?;
+    let (key, record) = (ProcessKey::TEST, ProcessRecord::default());
+    let (key, record): ([u8; 16], [u8; RECORD]) =
+        (zerocopy::transmute!(key), zerocopy::transmute!(record));
+    map.insert(key, record, 0).map_err(failed)
+}
+
+/// What `PROCESSES` has of all tests.
+pub(super) fn booked(ebpf: &Ebpf) -> Result<Payload> {
     let failed = |error| Error::new(ErrorKind::Io, "PROCESSES cannot be read").because(error);
-    let map = BpfHashMap::<_, [u8; 16], [u8; size_of::<ProcessRecord>()]>::try_from(generic_map(
-        ebpf,
-        "PROCESSES",
-    )?)
-    .map_err(failed)?;
+    let map = generic_map(ebpf, "PROCESSES")?;
+    let map = BpfHashMap::<_, [u8; 16], [u8; RECORD]>::try_from(map).map_err(failed)?;
     match map.get(&zerocopy::transmute!(ProcessKey::TEST), 0) {
-        Ok(record) => Ok(zerocopy::transmute!(record)),
-        Err(aya::maps::MapError::KeyNotFound) => Ok(ProcessRecord::default()),
+        Ok(record) => {
+            let record: ProcessRecord = zerocopy::transmute!(record);
+            Ok(Payload {
+                rx_bytes: record.rx_bytes,
+                tx_bytes: record.tx_bytes,
+            })
+        }
+        Err(MapError::KeyNotFound) => Ok(Payload::default()),
         Err(error) => Err(failed(error)),
     }
 }

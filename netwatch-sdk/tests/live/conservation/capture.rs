@@ -27,43 +27,43 @@ const OFFLOAD_HEADER: usize = 10;
 
 /// What passed in one direction.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Packets as the interface counts them.
-    pub(super) frames: u64,
+    pub(crate) frames: u64,
     /// Their bytes with link headers.
-    pub(super) frame_bytes: u64,
+    pub(crate) frame_bytes: u64,
     /// TCP and UDP packets once offloaded ones are cut apart.
-    pub(super) segments: u64,
+    pub(crate) segments: u64,
     /// Their IP bytes.
-    pub(super) wire_bytes: u64,
+    pub(crate) wire_bytes: u64,
     /// IP bytes of TCP and UDP packets, offloaded ones as one.
-    pub(super) whole_bytes: u64,
+    pub(crate) whole_bytes: u64,
     /// Bytes of everything else without link headers: ARP, neighbour discovery, …
-    pub(super) other_bytes: u64,
+    pub(crate) other_bytes: u64,
     /// `wire_bytes` by protocol, source and destination.
-    pub(super) flows: HashMap<(u16, SocketAddr, SocketAddr), u64>,
+    pub(crate) flows: HashMap<(u16, SocketAddr, SocketAddr), u64>,
 }
 
 impl Counts {
-    pub(super) fn link_headers(&self) -> u64 {
+    pub(crate) fn link_headers(&self) -> u64 {
         self.frames * LINK_HEADER as u64
     }
 
     /// Headers that offloaded segments get on the wire and not on this interface.
-    pub(super) fn extra_headers(&self) -> u64 {
+    pub(crate) fn extra_headers(&self) -> u64 {
         self.wire_bytes - self.whole_bytes
     }
 }
 
 /// What passed in both directions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tally {
-    pub(super) sent: Counts,
-    pub(super) received: Counts,
+pub(crate) struct Tally {
+    pub(crate) sent: Counts,
+    pub(crate) received: Counts,
 }
 
 /// A packet socket and the thread that reads it.
-pub(super) struct Capture {
+pub(crate) struct Capture {
     stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
     reader: JoinHandle<Result<()>>,
@@ -71,7 +71,7 @@ pub(super) struct Capture {
 
 impl Capture {
     /// Counts every packet of interface number `index`.
-    pub(super) fn start(index: u32) -> Result<Self> {
+    pub(crate) fn start(index: u32) -> Result<Self> {
         let every = (libc::ETH_P_ALL as u16).to_be();
         // SAFETY: plain numbers; the result is checked.
         let fd = Errno::result(unsafe {
@@ -107,13 +107,13 @@ impl Capture {
     }
 
     /// What was counted so far.
-    pub(super) fn so_far(&self) -> Result<Tally> {
+    pub(crate) fn so_far(&self) -> Result<Tally> {
         let tally = self.tally.lock().map_err(|_| anyhow!("panicked"))?;
         Ok(tally.clone())
     }
 
     /// Stops, and fails if anything was missed.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         self.stop.store(true, SeqCst);
         self.reader.join().map_err(|_| anyhow!("panicked"))?
     }

@@ -1,6 +1,9 @@
 //! Two namespaces joined by a pair of interfaces.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 
@@ -13,36 +16,36 @@ use crate::{namespace::Namespace, netlink, shape::Family};
 
 /// An interface's own counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Counters {
-    pub(super) tx_packets: u64,
-    pub(super) tx_bytes: u64,
-    pub(super) rx_packets: u64,
-    pub(super) rx_bytes: u64,
+pub(crate) struct Counters {
+    pub(crate) tx_packets: u64,
+    pub(crate) tx_bytes: u64,
+    pub(crate) rx_packets: u64,
+    pub(crate) rx_bytes: u64,
     /// Dropped, or with an error.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
 }
 
 /// A packet socket, and the interface's counters when it started.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     since: Counters,
-    pub(super) capture: Capture,
+    pub(crate) capture: Capture,
 }
 
 /// What the two independent counts of one end say.
-pub(super) struct Counted {
-    pub(super) counters: Counters,
-    pub(super) tally: Tally,
+pub(crate) struct Counted {
+    pub(crate) counters: Counters,
+    pub(crate) tally: Tally,
 }
 
 /// One namespace and its interface.
-pub(super) struct End {
-    pub(super) namespace: Namespace,
-    pub(super) name: &'static str,
+pub(crate) struct End {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: &'static str,
     host: u8,
 }
 
 impl End {
-    pub(super) fn address(&self, family: Family) -> IpAddr {
+    pub(crate) fn address(&self, family: Family) -> IpAddr {
         match family {
             Family::V6 => Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, self.host.into()).into(),
             Family::V4 | Family::Mapped => Ipv4Addr::new(10, 77, 0, self.host).into(),
@@ -51,7 +54,7 @@ impl End {
 
     /// Starts to see every packet of the interface, from a moment on at which its
     /// counters are known: the kernel's own packets can come at any time.
-    pub(super) fn watch(&self) -> Result<Watch> {
+    pub(crate) fn watch(&self) -> Result<Watch> {
         for _ in 0..100 {
             let since = self.counters()?;
             let index = || netlink::index(self.name);
@@ -62,6 +65,12 @@ impl End {
             capture.finish()?;
         }
         bail!("{} is never quiet", self.name)
+    }
+
+    /// Makes the wire delay and lose what this end sends.
+    pub(crate) fn impair(&self, delay: Duration, loss_percent: u32) -> Result<()> {
+        self.namespace
+            .enter(|| netlink::impair(self.name, delay, loss_percent))
     }
 
     fn counters(&self) -> Result<Counters> {
@@ -77,7 +86,7 @@ impl End {
     }
 
     /// What the interface and the packet socket counted since they were watched.
-    pub(super) fn counted(&self, watch: &Watch) -> Result<Counted> {
+    pub(crate) fn counted(&self, watch: &Watch) -> Result<Counted> {
         let (now, since) = (self.counters()?, &watch.since);
         Ok(Counted {
             counters: Counters {
@@ -101,14 +110,14 @@ impl End {
 }
 
 /// Both ends. The interfaces go with their namespaces.
-pub(super) struct Pair {
-    pub(super) left: End,
-    pub(super) right: End,
+pub(crate) struct Pair {
+    pub(crate) left: End,
+    pub(crate) right: End,
 }
 
 impl Pair {
     /// Two fresh namespaces, joined and up.
-    pub(super) fn new(offload: Offload) -> Result<Self> {
+    pub(crate) fn new(offload: Offload) -> Result<Self> {
         let end = |name, host| -> Result<End> {
             let namespace = Namespace::new()?;
             Ok(End {

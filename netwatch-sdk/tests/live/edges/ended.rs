@@ -50,7 +50,7 @@ fn dropped() -> Result<()> {
 }
 
 /// A running collector, and everything it has in the kernel.
-fn running(role: &str) -> Result<(Running, Vec<Object>)> {
+pub(super) fn running(role: &str) -> Result<(Running, Vec<Object>)> {
     let mut child = Running::start(&SHAPE, role, &[], None)?;
     let started = child.started()?;
     if let Some(refused) = started.refused {
@@ -89,7 +89,7 @@ fn gone(objects: &[Object]) -> Result<()> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Program,
     Map,
     Link,
@@ -97,9 +97,9 @@ enum Kind {
 
 /// Something in the kernel that a descriptor keeps.
 #[derive(Debug, PartialEq, Eq)]
-struct Object {
-    kind: Kind,
-    id: u32,
+pub(super) struct Object {
+    pub(super) kind: Kind,
+    pub(super) id: u32,
 }
 
 /// What the descriptors of a process keep in the kernel.

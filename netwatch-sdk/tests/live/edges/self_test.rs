@@ -4,13 +4,13 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::reading::{Attribution, Socket};
 
-use crate::{limits::outcome, observe::exact, quiet};
+use crate::{observe::exact, quiet, trial::trial};
 
 pub(super) fn trials() -> Vec<Trial> {
     let (name, about) = ("self-test", "the hooks were tested, and that is in no row");
-    vec![Trial::ignorable_test(format!("{name}: {about}"), move || {
+    vec![trial(name, about, || {
         let _alone = quiet::alone();
-        outcome(name, run())
+        run()
     })]
 }
 

@@ -13,9 +13,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::{
-    Backend, Collector, Reader,
+    Reader,
     reading::{Attribution, Payload, Reading, Socket, SocketState},
 };
+
+use crate::observe::exact;
 
 /// More readings than a socket is listed for after its last change.
 const IDLE: usize = 4;
@@ -42,8 +44,7 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 fn reader() -> Result<Reader> {
-    let collector = Collector::builder().backend(Backend::Ebpf).start();
-    match collector {
+    match exact()?.start() {
         Err(error) if !nix::unistd::geteuid().is_root() => {
             Err(crate::actor::unavailable("needs root", error))
         }

@@ -8,7 +8,6 @@ use crate::{
     director::{Run, cross_check},
     observe::Observer,
     shape,
-    suite_older::expect_none,
 };
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -33,7 +32,7 @@ fn check(shape: &str, observers: &mut [&mut Observer]) -> Result<()> {
     let truth = run.done()?;
     cross_check(shape, &truth)?;
     for observer in observers {
-        expect_none(&compare(&truth, &observer.read()?, Moment::Open))?;
+        compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
     }
     run.release()
 }

@@ -7,6 +7,7 @@ mod exec;
 mod fastopen;
 mod flags;
 mod idle;
+mod impaired;
 mod ktls;
 mod mapped_receive;
 mod multipath;
@@ -24,6 +25,7 @@ mod zerocopy;
 use std::sync::OnceLock;
 
 pub(crate) use phased::{STEPS, step_size};
+pub(crate) use short::count as short_count;
 
 use crate::shape::Shape;
 
@@ -53,6 +55,7 @@ pub(crate) fn all() -> &'static [Shape] {
             other_kinds::SHAPES,
             phased::SHAPES,
             conserve::SHAPES,
+            impaired::SHAPES,
         ] {
             all.extend_from_slice(part);
         }
@@ -67,5 +70,5 @@ pub(crate) fn all() -> &'static [Shape] {
 pub(crate) fn unattended() -> impl Iterator<Item = &'static Shape> {
     all()
         .iter()
-        .filter(|shape| !phased::is(shape) && !conserve::is(shape))
+        .filter(|shape| !phased::is(shape) && !conserve::is(shape) && !impaired::is(shape))
 }

@@ -14,14 +14,14 @@ use crate::{
 pub(super) const SHAPES: &[Shape] = &[
     Shape {
         stem: "tcp-short-processes",
-        about: "400 forked processes with names of their own, one short TCP connection each",
+        about: "400 forked processes (100 in a virtual machine) with names of their own, one short TCP connection each",
         serve: Some(answer_many),
         drive: forked,
         ..Shape::BASE
     },
     Shape {
         stem: "tcp-short-programs",
-        about: "400 programs, one short TCP connection each",
+        about: "400 programs (100 in a virtual machine), one short TCP connection each",
         serve: Some(answer_many),
         drive: programs,
         more: &[("one", one)],
@@ -29,21 +29,29 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         stem: "tcp-short-connections",
-        about: "400 short TCP connections of one process",
+        about: "400 short TCP connections (100 in a virtual machine) of one process",
         serve: Some(answer_many),
         drive: connections,
         ..Shape::BASE
     },
     Shape {
         stem: "udp-short-processes",
-        about: "400 forked processes that send one UDP datagram each",
+        about: "400 forked processes (100 in a virtual machine) that send one UDP datagram each",
         serve: Some(collect_datagrams),
         drive: forked_datagrams,
         ..Shape::BASE
     },
 ];
 
-const COUNT: usize = 400;
+/// How many of each. Starting processes is slow under emulation.
+pub(crate) fn count() -> usize {
+    if std::env::var_os("NETWATCH_VM").is_some() {
+        100
+    } else {
+        400
+    }
+}
+
 const ANSWER: usize = 223;
 
 /// Every one has a size of its own.
@@ -54,7 +62,7 @@ const fn size(at: usize) -> usize {
 fn answer_many(actor: &Actor) -> Result<()> {
     let listener = Counted::listening(actor.shape.family)?;
     actor.ready(&[&listener])?;
-    for _ in 0..COUNT {
+    for _ in 0..count() {
         let socket = listener.accept()?;
         receive_rest(calls::recv, &socket)?;
         send_all(calls::send, &socket, ANSWER, ANSWER)?;
@@ -76,7 +84,7 @@ fn ask(actor: &Actor, at: usize) -> Result<Counted> {
 }
 
 fn connections(actor: &Actor) -> Result<()> {
-    for at in 0..COUNT {
+    for at in 0..count() {
         let socket = ask(actor, at)?;
         let moved = socket.moved()?;
         drop(socket);
@@ -86,8 +94,8 @@ fn connections(actor: &Actor) -> Result<()> {
 }
 
 fn forked(actor: &Actor) -> Result<()> {
-    family::expect(COUNT)?;
-    for at in 0..COUNT {
+    family::expect(count())?;
+    for at in 0..count() {
         let child = family::spawn(|| {
             family::rename_thread(&format!("brief-{at}"))?;
             let socket = ask(actor, at)?;
@@ -99,9 +107,9 @@ fn forked(actor: &Actor) -> Result<()> {
 }
 
 fn programs(actor: &Actor) -> Result<()> {
-    family::expect(COUNT)?;
+    family::expect(count())?;
     let peer = actor.peer()?.to_string();
-    for at in 0..COUNT {
+    for at in 0..count() {
         let name = format!("program-{at}");
         let mut command = programs::workload(&name, &actor.shape.name(), "one")?;
         let mut child = programs::start(command.args([peer.clone(), at.to_string()]))?;
@@ -119,7 +127,7 @@ fn one(actor: &Actor) -> Result<()> {
 
 fn collect_datagrams(actor: &Actor) -> Result<()> {
     let server = super::datagram::bind_one(actor)?;
-    for _ in 0..COUNT {
+    for _ in 0..count() {
         let (_, from) = super::datagram::receive_from(&server, &mut [0; 8_192])?;
         super::datagram::send_to(&server, &[0; 3], &from)?;
     }
@@ -127,8 +135,8 @@ fn collect_datagrams(actor: &Actor) -> Result<()> {
 }
 
 fn forked_datagrams(actor: &Actor) -> Result<()> {
-    family::expect(COUNT)?;
-    for at in 0..COUNT {
+    family::expect(count())?;
+    for at in 0..count() {
         let child = family::spawn(|| {
             family::rename_thread(&format!("datagram-{at}"))?;
             let socket = super::datagram::connect_one(actor)?;

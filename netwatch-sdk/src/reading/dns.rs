@@ -1,0 +1,30 @@
+//! DNS as the byte counts see it: messages at the client's socket.
+
+use std::{net::SocketAddr, time::Instant};
+
+use super::{ProcessId, SocketId};
+
+/// One UDP message of a DNS client on this host.
+#[cfg_attr(
+    not(all(target_os = "linux", feature = "ebpf")),
+    allow(dead_code, reason = "made by the kernel programs' backend only")
+)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DnsDatagram<'a> {
+    /// By the kernel's clock.
+    pub(crate) at: Instant,
+    /// The client's socket.
+    pub(crate) socket: SocketId,
+    /// `true` when the client sent it, `false` when it arrived there.
+    pub(crate) sent: bool,
+    /// The client.
+    pub(crate) local: SocketAddr,
+    /// The server.
+    pub(crate) remote: SocketAddr,
+    /// The process that owns the socket, and its name.
+    pub(crate) owner: Option<(ProcessId, &'a str)>,
+    /// That process answers DNS on this host as well.
+    pub(crate) forwards: bool,
+    /// The first bytes of the message, the question with them.
+    pub(crate) message: &'a [u8],
+}

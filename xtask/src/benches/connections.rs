@@ -1,0 +1,164 @@
+//! TCP connections over loopback, without and with the collector, and with a subscriber
+//! of its events.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    os::fd::AsRawFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+use netwatch_sdk::{Backend, Collector, event::Event};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
+
+use crate::{
+    rounds::{self, Spread},
+    table::{Row, Target},
+    traffic::{ROUND, Rate, measure},
+};
+
+/// Connections from one address, so that TIME-WAIT does not use up its ports.
+const AN_ADDRESS: u64 = 10_000;
+
+pub(crate) fn rate(rounds: u16) -> Result<Vec<Row>> {
+    let server = Server::start()?;
+    churn(&server)?;
+    let (mut heard, mut lost) = (Vec::new(), Vec::new());
+    let mut without = || churn(&server);
+    let mut with = || {
+        let _collector = start()?;
+        churn(&server)
+    };
+    let mut listening = || {
+        let listener = Listener::start(start()?)?;
+        let rate = churn(&server)?;
+        let (events, missing) = listener.end()?;
+        heard.push(events as f64 / ROUND.as_secs_f64());
+        lost.push(missing as f64);
+        Ok(rate)
+    };
+    let measured = rounds::turns(rounds, [&mut without, &mut with, &mut listening])?;
+    let ratio = |part: fn(&[Rate; 3]) -> f64| Spread::of(measured.iter().map(part));
+    let what = "TCP connections";
+    Ok(vec![
+        Row::new(
+            format!("{what}, without the collector"),
+            "thousand/s",
+            ratio(|[without, ..]| without.a_second)?.times(1e-3),
+        ),
+        Row::new(
+            format!("{what}, with / without"),
+            "",
+            ratio(|[without, with, _]| with.a_second / without.a_second)?,
+        ),
+        Row::new(
+            format!("{what}, with a subscriber of events / with"),
+            "",
+            ratio(|[_, with, listening]| listening.a_second / with.a_second)?,
+        )
+        .target(Target::AtLeast(0.95)),
+        Row::new(
+            format!("{what} a second of CPU time, with / without"),
+            "",
+            ratio(|[without, with, _]| with.a_cpu_second / without.a_cpu_second)?,
+        ),
+        Row::new(
+            format!("{what} a second of CPU time, with a subscriber of events / with"),
+            "",
+            ratio(|[_, with, listening]| listening.a_cpu_second / with.a_cpu_second)?,
+        ),
+        Row::new(
+            "events that the subscriber got",
+            "thousand/s",
+            Spread::of(heard)?.times(1e-3),
+        ),
+        Row::new("events lost in a round", "", Spread::of(lost)?),
+    ])
+}
+
+fn start() -> Result<Collector> {
+    Ok(Collector::builder().backend(Backend::Ebpf).start()?)
+}
+
+/// Accepts, and closes what the peer has closed.
+struct Server {
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        // It ends with the program.
+        thread::spawn(move || listener.incoming().for_each(drop));
+        Ok(Self { address })
+    }
+}
+
+fn churn(server: &Server) -> Result<Rate> {
+    let SocketAddr::V4(server) = server.address else {
+        return Err(anyhow!("not an IPv4 address"));
+    };
+    let server = SockaddrIn::from(server);
+    measure(|| {
+        let (began, mut count) = (Instant::now(), 0_u64);
+        while began.elapsed() < ROUND {
+            let client = socket(
+                AddressFamily::Inet,
+                SockType::Stream,
+                SockFlag::empty(),
+                None,
+            )?;
+            let [.., high, low] = (count / AN_ADDRESS).to_be_bytes();
+            let from = Ipv4Addr::new(127, 1, high, low);
+            setsockopt(&client, sockopt::IpBindAddressNoPort, &true)?;
+            bind(
+                client.as_raw_fd(),
+                &SockaddrIn::from(SocketAddrV4::new(from, 0)),
+            )?;
+            connect(client.as_raw_fd(), &server)?;
+            drop(TcpStream::from(client));
+            count += 1;
+        }
+        Ok(count)
+    })
+}
+
+/// A subscriber that only counts.
+struct Listener {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<(u64, u64)>,
+}
+
+impl Listener {
+    fn start(collector: Collector) -> Result<Self> {
+        let mut events = collector.events()?;
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            let (mut heard, mut lost) = (0, 0);
+            loop {
+                match events.next_within(Duration::from_millis(100)) {
+                    Some(Event::Lost(missing)) => lost += missing.events,
+                    Some(_) => heard += 1,
+                    None if until.load(Ordering::Relaxed) => return (heard, lost),
+                    None => {}
+                }
+            }
+        });
+        Ok(Self { over, thread })
+    }
+
+    fn end(self) -> Result<(u64, u64)> {
+        self.over.store(true, Ordering::Relaxed);
+        let counted = self.thread.join();
+        counted.map_err(|_| anyhow!("the subscriber panicked"))
+    }
+}

@@ -1,0 +1,73 @@
+//! The kernels of the matrix: Debian's, the oldest that is supported first.
+
+/// A kernel that is tested.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernel {
+    /// What tasks and tables call it.
+    pub(super) name: &'static str,
+    /// The suite of Debian's archive that has it.
+    pub(super) suite: &'static str,
+    /// The packages that together make it; `*` stands for the version.
+    pub(super) packages: &'static [&'static str],
+    /// The hooks by which payload can be counted on it, best first.
+    pub(super) hooks: &'static [&'static str],
+}
+
+const EVERY_HOOK: &[&str] = &["tp_btf"];
+/// The tracepoints that tell return values came with 6.3.
+const WITHOUT_TP_BTF: &[&str] = &[];
+
+pub(super) const KERNELS: [Kernel; 5] = [
+    Kernel {
+        name: "5.10",
+        suite: "bullseye-security",
+        packages: &["linux-image-5.10.0-*-cloud-amd64"],
+        hooks: WITHOUT_TP_BTF,
+    },
+    Kernel {
+        name: "6.1",
+        suite: "bookworm-security",
+        packages: &["linux-image-6.1.0-*-cloud-amd64"],
+        hooks: WITHOUT_TP_BTF,
+    },
+    Kernel {
+        name: "6.12",
+        suite: "bookworm-security",
+        packages: &["linux-image-6.12.*-cloud-amd64"],
+        hooks: EVERY_HOOK,
+    },
+    Kernel {
+        name: "6.18",
+        suite: "trixie-backports",
+        packages: &["linux-image-6.18.*-cloud-amd64"],
+        hooks: EVERY_HOOK,
+    },
+    Kernel {
+        name: "7.3",
+        suite: "trixie-backports",
+        packages: &[
+            "linux-binary-7.3.*-cloud-amd64",
+            "linux-modules-7.3.*-cloud-amd64",
+            "linux-base-7.3.*-cloud-amd64",
+        ],
+        hooks: EVERY_HOOK,
+    },
+];
+
+/// Modules that the live tests use, and with them those they depend on.
+pub(super) const MODULES: [&str; 11] = [
+    // What the collector asks the kernel with.
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "mptcp_diag",
+    // Two namespaces joined by a wire with delay and loss.
+    "veth",
+    "sch_netem",
+    // Kernel TLS and the cipher of its test.
+    "tls",
+    "gcm",
+    "ctr",
+    "aes_generic",
+    "ghash_generic",
+];

@@ -1,0 +1,284 @@
+//! `cargo xtask vm-test`: the live tests on other kernels, in machines under software emulation.
+
+mod archive;
+mod cpio;
+mod kernels;
+mod machine;
+mod page;
+mod prepared;
+mod report;
+mod tests_program;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use crate::command::{self, progress};
+use crate::{debian, workspace};
+use kernels::{KERNELS, Kernel};
+use machine::Machine;
+use prepared::Prepared;
+use report::{Line, Outcome};
+
+const LIMIT_SECONDS: u64 = 180;
+const HOOKS: [&str; 4] = ["tp_btf", "fentry", "kprobe", "cgroup"];
+const PACKAGES: [&str; 7] = [
+    "binutils",
+    "busybox-static",
+    "debian-archive-keyring",
+    "kmod",
+    "qemu-system-x86",
+    "xz-utils",
+    "zstd",
+];
+
+/// Run the live tests on other kernels, in virtual machines
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask vm-test                      every kernel, every hook it has; writes docs/kernel-matrix.md
+  cargo xtask vm-test 5.10 7.3             these kernels
+  cargo xtask vm-test 6.12 --hook tp_btf --test udp
+                                           on one kernel, counting by tp_btf, the tests whose name contains udp
+  cargo xtask vm-test --list               the kernels
+
+The kernels are Debian's; they come from the mirrors that apt uses here and are kept in the cache folder
+(XDG_CACHE_HOME or ~/.cache). QEMU and what else is needed is installed by apt. What passed is kept by kernel and
+test program, and not run again. Needs about three minutes a kernel; logs are left in target/vm.
+Progress goes to stderr, the table to stdout; the exit code is 1 unless everything is as it should be.")]
+pub(crate) struct VmTest {
+    /// The kernels; all of them when none is named
+    #[arg(value_name = "KERNEL", value_parser = PossibleValuesParser::new(KERNELS.map(|kernel| kernel.name)))]
+    kernels: Vec<String>,
+    /// Count payload by this hook only; may be given several times
+    #[arg(long, value_name = "HOOK", value_parser = PossibleValuesParser::new(HOOKS))]
+    hook: Vec<String>,
+    /// Run only tests whose name contains this
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
+    /// Run everything again, whatever passed before
+    #[arg(long)]
+    again: bool,
+    /// Fetch the newest kernels, whatever is in the cache folder
+    #[arg(long)]
+    update: bool,
+    /// How long a kernel's tests may take
+    #[arg(long, value_name = "SECONDS", default_value_t = LIMIT_SECONDS)]
+    time_limit: u64,
+    /// Print the kernels and run none
+    #[arg(long)]
+    list: bool,
+}
+
+/// What one kernel's machine reported.
+struct Tested {
+    kernel: Prepared,
+    lines: Vec<Line>,
+    /// Why it did not get to the end.
+    cut_off: Option<String>,
+}
+
+impl VmTest {
+    /// On these kernels, by every hook, keeping what passed before.
+    pub(crate) fn of(kernels: &[&str]) -> Self {
+        Self {
+            kernels: kernels.iter().map(|&name| name.to_owned()).collect(),
+            hook: Vec::new(),
+            test: None,
+            again: false,
+            update: false,
+            time_limit: LIMIT_SECONDS,
+            list: false,
+        }
+    }
+
+    pub(crate) fn run(&self) -> Result<()> {
+        if self.list {
+            for kernel in KERNELS {
+                println!(
+                    "{:<6} {:<18} {}",
+                    kernel.name,
+                    kernel.suite,
+                    kernel.hooks.join(" ")
+                );
+            }
+            return Ok(());
+        }
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            bail!("the kernels are those of x86_64, and the live tests are built for it natively");
+        }
+        if !debian::is_here() {
+            bail!("the kernels come from Debian's archive by apt, which is not here");
+        }
+        debian::require(&PACKAGES)?;
+        let folder = workspace::target()?.join("vm");
+        let tests = tests_program::build(&folder)?;
+        let mut all = Vec::new();
+        let mut wrong = Vec::new();
+        for kernel in &KERNELS {
+            if !self.wants(kernel) {
+                continue;
+            }
+            let kernel = Prepared::get(kernel, self.update)?;
+            let tested = self.test_kernel(kernel, &tests, &folder)?;
+            wrong.extend(tested.wrong());
+            all.push(tested);
+        }
+        println!("{}", page::tables(&all));
+        if self.is_everything() && all.iter().all(|tested| tested.cut_off.is_none()) {
+            let listed = command::output(Command::new(&tests).arg("--list"))?;
+            let page = page::page(&all, &listed);
+            let path = workspace::root()?.join(page::PATH);
+            fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+            progress(format!("{}: written", page::PATH));
+        }
+        if !wrong.is_empty() {
+            bail!("not as it should be:\n  {}", wrong.join("\n  "));
+        }
+        Ok(())
+    }
+
+    fn wants(&self, kernel: &Kernel) -> bool {
+        self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name)
+    }
+
+    fn is_everything(&self) -> bool {
+        self.kernels.is_empty() && self.hook.is_empty() && self.test.is_none()
+    }
+
+    fn test_kernel(&self, kernel: Prepared, tests: &Path, folder: &Path) -> Result<Tested> {
+        let wanted = |hook: &&str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
+        let hooks: Vec<&str> = kernel.kernel.hooks.iter().copied().filter(wanted).collect();
+        if hooks.is_empty() {
+            progress(format!("kernel {} has none of the hooks", kernel.release));
+            return Ok(Tested {
+                kernel,
+                lines: Vec::new(),
+                cut_off: None,
+            });
+        }
+        let machine = Machine {
+            kernel: &kernel,
+            tests,
+            hooks: &hooks,
+            test: self.test.as_deref(),
+            folder,
+            limit: Duration::from_secs(self.time_limit),
+        };
+        let name = kernel.kernel.name;
+        let what = format!("kernel {name} ({})", kernel.release);
+        let kept = report::kept(&machine, &folder.join("reports"))?;
+        if !self.again
+            && let Some(lines) = report::read(&kept)
+        {
+            progress(format!("{what}: passed before, kept in {}", kept.display()));
+            return Ok(Tested {
+                kernel,
+                lines,
+                cut_off: None,
+            });
+        }
+        progress(format!("{what}: {}", hooks.join(", ")));
+        let started = Instant::now();
+        let mut text = String::new();
+        let mut lines = Vec::new();
+        let ran = machine.run(|line| {
+            let parsed = Line::parse(line)?;
+            tell(name, &parsed, started.elapsed());
+            text.push_str(line);
+            text.push('\n');
+            lines.push(parsed);
+            Ok(())
+        });
+        let over = lines.iter().filter(|line| matches!(line, Line::Run { .. }));
+        let cut_off = match ran {
+            Ok(()) if over.count() == hooks.len() => None,
+            Ok(()) => Some("it ended by itself".to_owned()),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(cut_off) = &cut_off {
+            progress(format!("{what}: {cut_off}; {}", machine.last_words()));
+        }
+        let console = machine.console();
+        progress(format!(
+            "{what}: done in {:.0} s, {}",
+            started.elapsed().as_secs_f64(),
+            console.display()
+        ));
+        let tested = Tested {
+            kernel,
+            lines,
+            cut_off,
+        };
+        if tested.wrong().is_empty() {
+            fs::create_dir_all(folder.join("reports"))?;
+            fs::write(&kept, text).with_context(|| format!("cannot write {}", kept.display()))?;
+        }
+        Ok(tested)
+    }
+}
+
+impl Tested {
+    /// What is not as it should be, a line each.
+    fn wrong(&self) -> Vec<String> {
+        let kernel = self.kernel.kernel.name;
+        let mut wrong = Vec::new();
+        if let Some(cut_off) = &self.cut_off {
+            wrong.push(format!(
+                "{kernel}: the tests did not get to their end: {cut_off}"
+            ));
+        }
+        for line in &self.lines {
+            match line {
+                Line::Test(test) if !test.outcome.is_good() => {
+                    let reason = test.reason.as_deref().unwrap_or_default();
+                    let reason = reason.lines().next().unwrap_or_default();
+                    wrong.push(format!("{kernel} {}: {}: {reason}", test.hook, test.test));
+                }
+                Line::Run { run } if run.code != 0 => {
+                    wrong.push(format!(
+                        "{kernel} {}: the tests ended with {}",
+                        run.hook, run.code
+                    ));
+                }
+                _ => {}
+            }
+        }
+        wrong
+    }
+}
+
+/// One line of progress.
+fn tell(kernel: &str, line: &Line, since: Duration) {
+    let at = since.as_secs_f64();
+    match line {
+        Line::Test(test) => {
+            let outcome = match test.outcome {
+                Outcome::Exact => "exact".to_owned(),
+                Outcome::Unavailable => "cannot run".to_owned(),
+                Outcome::Differs => format!(
+                    "DIFFERS: {} bytes off in processes, {} in sockets, {} figures",
+                    test.process_bytes_off, test.socket_bytes_off, test.figures_off
+                ),
+                Outcome::Failed => "FAILED".to_owned(),
+            };
+            progress(format!(
+                "{kernel} {} {at:>4.0} s: {} {outcome} ({:.1} s)",
+                test.hook, test.test, test.seconds
+            ));
+            if !test.outcome.is_good() {
+                progress(test.reason.as_deref().unwrap_or("no reason was told"));
+            }
+        }
+        Line::Run { run } => progress(format!(
+            "{kernel} {} {at:>4.0} s: ended with {}",
+            run.hook, run.code
+        )),
+        Line::Program(_) => {}
+    }
+}
