@@ -101,7 +101,7 @@ fn kernels(all: &[Tested]) -> String {
     for tested in all {
         let kernel = &tested.kernel;
         let packages: Vec<&str> = kernel.packages.lines().collect();
-        let ends = tested.lines.iter().filter_map(|line| match line {
+        let mut ends = tested.lines.iter().filter_map(|line| match line {
             Line::Run { run } => Some(run.uptime),
             _ => None,
         });
@@ -111,7 +111,7 @@ fn kernels(all: &[Tested]) -> String {
             kernel.kernel.name,
             packages.join(", "),
             kernel.kernel.hooks.join(", "),
-            ends.last().unwrap_or_default()
+            ends.next_back().unwrap_or_default()
         );
     }
     table
