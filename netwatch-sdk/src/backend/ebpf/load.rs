@@ -47,7 +47,7 @@ impl Default for MapSizes {
             in_table: false,
             closed_bytes: 4 << 20,
             dns_bytes: 2 << 20,
-            event_bytes: 4 << 20,
+            event_bytes: 1 << 20,
         }
     }
 }
@@ -201,6 +201,18 @@ impl Loaded {
     pub(super) fn test(&mut self) -> Result<()> {
         self.tested = self_test::run(&mut self.ebpf, self_test::booked)?;
         Ok(())
+    }
+
+    /// A map with a handle of its own.
+    pub(super) fn handle(&self, name: &str) -> Result<aya::maps::Map> {
+        let failed = |error: aya::maps::MapError| {
+            Error::new(ErrorKind::Io, format!("{name} cannot be used")).because(error)
+        };
+        let fd = map(&self.ebpf, name)?.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|error| Error::io(name, error))?;
+        MapData::from_fd(fd)
+            .and_then(aya::maps::Map::from_map_data)
+            .map_err(failed)
     }
 
     /// Gives an owner to every socket that has none and that a process holds.
