@@ -18,6 +18,7 @@ const NAMES: [&str; 9] = [
     "memory",
     "cpu",
     "start",
+    "userspace",
 ];
 
 /// Measure what the collector costs, beside the same without it
@@ -33,6 +34,7 @@ What is measured:
   memory      resident memory at 10,000 sockets
   cpu         CPU time of a reading each second at 10,000 idle sockets
   start       from nothing to the first exact reading
+  userspace   reading 10,000 sockets by sock_diag, `ss` and parsing `ss`; CPU time of a snapshot at 1,000
 
 Examples:
   cargo xtask bench                        everything, about four minutes on an idle machine

@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "10,000 connections of all kinds give exactly their events, to two subscribers",
             ten_thousand,
         ),
-        trial(
+        alone(
             "events-prefork",
             "an accepted connection is the listener's owner's until another process uses it",
             prefork,
