@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::{command, debian, workspace};
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "throughput",
     "requests",
     "connections",
