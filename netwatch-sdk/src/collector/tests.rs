@@ -34,6 +34,49 @@ fn a_backend_that_fails_is_replaced_and_the_status_says_so() {
     assert_eq!(status.refused[before].why, "the map is gone");
 }
 
+/// Kernel programs that have stopped counting.
+#[derive(Debug)]
+struct Silent;
+
+impl Measure for Silent {
+    fn read(&mut self) -> Result<Reading> {
+        Err(Error::new(ErrorKind::Unsupported, "counted 0 of 1 byte"))
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            hook: Some(Hook::TpBtf.name()),
+            ..Status::of(Source::Ebpf)
+        }
+    }
+}
+
+#[cfg(feature = "ebpf")]
+#[test]
+fn a_hook_that_fails_is_replaced_by_another_and_readers_count_anew() {
+    let builder = Collector::builder().backend(Backend::Ebpf);
+    let collector = Collector::start_on(Ladder::new(&builder), None, Instant::now()).unwrap();
+    let mut reader = collector.reader();
+    lock(&collector.core).backend = Box::new(Silent);
+    reader.network().unwrap();
+    let status = collector.status();
+    assert_eq!(status.source, Source::Ebpf);
+    assert_ne!(status.hook, Some(Hook::TpBtf.name()));
+    let refused = status.refused.iter().find(|one| one.what == "tp_btf");
+    assert_eq!(refused.unwrap().why, "counted 0 of 1 byte");
+    assert_eq!(lock(&collector.core).generation, 1);
+}
+
+#[cfg(feature = "ebpf")]
+#[test]
+fn a_forced_hook_that_fails_is_an_error() {
+    let builder = Collector::builder().hook(Hook::TpBtf);
+    let collector = Collector::start_on(Ladder::new(&builder), None, Instant::now()).unwrap();
+    lock(&collector.core).backend = Box::new(Silent);
+    let failure = collector.reader().network().unwrap_err();
+    assert_eq!(failure.to_string(), "counted 0 of 1 byte");
+}
+
 #[test]
 fn a_forced_backend_that_fails_is_an_error() {
     let (collector, _) = breaking(&Collector::builder().backend(Backend::SockDiag));

@@ -16,6 +16,16 @@ struct Limit {
 
 const KNOWN: &[Limit] = &[
     Limit {
+        test: "switch-",
+        says: "only in a virtual machine",
+        why: "it changes a setting of the whole host: cargo xtask vm-test",
+    },
+    Limit {
+        test: "switch-",
+        says: "the kernel has no such switch",
+        why: "it cannot be turned off",
+    },
+    Limit {
         test: "",
         says: "the hook cgroup: it sees no calls",
         why: "payload is a lower bound with it: the test packets-alone asks for the rest",

@@ -79,6 +79,8 @@ pub(crate) struct VmTest {
 struct Tested {
     kernel: Prepared,
     lines: Vec<Line>,
+    /// Why it did not get to the end.
+    cut_off: Option<String>,
 }
 
 impl VmTest {
@@ -123,20 +125,12 @@ impl VmTest {
                 continue;
             }
             let kernel = Prepared::get(kernel, self.update)?;
-            let name = kernel.kernel.name;
-            match self.test_kernel(kernel, &tests, &folder) {
-                Ok(tested) => {
-                    wrong.extend(tested.wrong());
-                    all.push(tested);
-                }
-                Err(error) => {
-                    command::report(&error);
-                    wrong.push(format!("{name}: {error}"));
-                }
-            }
+            let tested = self.test_kernel(kernel, &tests, &folder)?;
+            wrong.extend(tested.wrong());
+            all.push(tested);
         }
         println!("{}", page::tables(&all));
-        if wrong.is_empty() && self.is_everything() {
+        if self.is_everything() && all.iter().all(|tested| tested.cut_off.is_none()) {
             let listed = command::output(Command::new(&tests).arg("--list"))?;
             let page = page::page(&all, &listed);
             let path = workspace::root()?.join(page::PATH);
@@ -165,6 +159,7 @@ impl VmTest {
             return Ok(Tested {
                 kernel,
                 lines: Vec::new(),
+                cut_off: None,
             });
         }
         let machine = Machine {
@@ -182,26 +177,32 @@ impl VmTest {
             && let Some(lines) = report::read(&kept)
         {
             progress(format!("{what}: passed before, kept in {}", kept.display()));
-            return Ok(Tested { kernel, lines });
+            return Ok(Tested {
+                kernel,
+                lines,
+                cut_off: None,
+            });
         }
         progress(format!("{what}: {}", hooks.join(", ")));
         let started = Instant::now();
         let mut text = String::new();
         let mut lines = Vec::new();
-        machine.run(|line| {
+        let ran = machine.run(|line| {
             let parsed = Line::parse(line)?;
             tell(name, &parsed, started.elapsed());
             text.push_str(line);
             text.push('\n');
             lines.push(parsed);
             Ok(())
-        })?;
+        });
         let over = lines.iter().filter(|line| matches!(line, Line::Run { .. }));
-        if over.count() != hooks.len() {
-            bail!(
-                "kernel {name} stopped before the end; {}",
-                machine.last_words()
-            );
+        let cut_off = match ran {
+            Ok(()) if over.count() == hooks.len() => None,
+            Ok(()) => Some("it ended by itself".to_owned()),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(cut_off) = &cut_off {
+            progress(format!("{what}: {cut_off}; {}", machine.last_words()));
         }
         let console = machine.console();
         progress(format!(
@@ -209,7 +210,11 @@ impl VmTest {
             started.elapsed().as_secs_f64(),
             console.display()
         ));
-        let tested = Tested { kernel, lines };
+        let tested = Tested {
+            kernel,
+            lines,
+            cut_off,
+        };
         if tested.wrong().is_empty() {
             fs::create_dir_all(folder.join("reports"))?;
             fs::write(&kept, text).with_context(|| format!("cannot write {}", kept.display()))?;
@@ -223,6 +228,11 @@ impl Tested {
     fn wrong(&self) -> Vec<String> {
         let kernel = self.kernel.kernel.name;
         let mut wrong = Vec::new();
+        if let Some(cut_off) = &self.cut_off {
+            wrong.push(format!(
+                "{kernel}: the tests did not get to their end: {cut_off}"
+            ));
+        }
         for line in &self.lines {
             match line {
                 Line::Test(test) if !test.outcome.is_good() => {

@@ -211,6 +211,7 @@ mod tests {
                 .iter()
                 .map(|line| Line::parse(line).unwrap())
                 .collect(),
+            cut_off: None,
         }
     }
 

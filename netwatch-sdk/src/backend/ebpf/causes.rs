@@ -1,4 +1,5 @@
-//! Settings of a host that keep attached programs from running, and how to change them.
+//! Settings of a host that refuse kernel programs or keep them from running, and how to
+//! change them. They explain a failure; they never decide what is tried.
 
 use std::{fs, path::Path};
 
@@ -22,20 +23,14 @@ const SWITCHES: [Switch; 2] = [
     },
 ];
 
+/// Above this, `perf_event_open` is refused to all but root (a patch of distributions).
+const MOST_PARANOID: i32 = 2;
+/// Ample for the maps. Counted before Linux 5.11.
+const LOCKED_MEMORY: u64 = 64 << 20;
+
 /// Why programs that are attached count nothing, as far as this host tells.
 pub(super) fn of_silence() -> String {
-    explain(Path::new("/"))
-}
-
-fn explain(root: &Path) -> String {
-    let is_off = |switch: &&Switch| {
-        fs::read_to_string(root.join(switch.file)).is_ok_and(|text| text.trim() == "0")
-    };
-    let off: Vec<String> = SWITCHES
-        .iter()
-        .filter(is_off)
-        .map(|switch| format!("{} ({})", switch.off, switch.way_out))
-        .collect();
+    let off = switches_off(Path::new("/"));
     if off.is_empty() {
         "no setting of this host explains it".to_owned()
     } else {
@@ -43,22 +38,133 @@ fn explain(root: &Path) -> String {
     }
 }
 
+/// Why the kernel refuses what these capabilities permit, as far as this host tells.
+pub(super) fn of_refusal() -> Vec<String> {
+    let mut causes = explain(Path::new("/"));
+    causes.extend(locked_memory());
+    causes
+}
+
+fn switches_off(root: &Path) -> Vec<String> {
+    let is_off = |switch: &&Switch| read(root, switch.file).is_some_and(|text| text == "0");
+    SWITCHES
+        .iter()
+        .filter(is_off)
+        .map(|switch| format!("{} ({})", switch.off, switch.way_out))
+        .collect()
+}
+
+fn explain(root: &Path) -> Vec<String> {
+    let mut causes = Vec::new();
+    let lockdown = read(root, "sys/kernel/security/lockdown");
+    if lockdown.is_some_and(|text| text.contains("[confidentiality]")) {
+        causes.push(
+            "the kernel is locked down against reading its memory (boot with lockdown=integrity)"
+                .to_owned(),
+        );
+    }
+    let paranoid = read(root, "proc/sys/kernel/perf_event_paranoid");
+    if let Some(level) = paranoid.and_then(|text| text.parse::<i32>().ok())
+        && level > MOST_PARANOID
+    {
+        causes.push(format!(
+            "kernel.perf_event_paranoid is {level} (sysctl kernel.perf_event_paranoid={MOST_PARANOID})"
+        ));
+    }
+    let ids = read(root, "proc/self/uid_map");
+    if ids.is_some_and(|text| !text.split_whitespace().eq(["0", "0", "4294967295"])) {
+        causes.push("capabilities of a user namespace do not count (run in the host's)".to_owned());
+    }
+    let status = read(root, "proc/self/status").unwrap_or_default();
+    if status
+        .lines()
+        .filter_map(|line| line.strip_prefix("Seccomp:"))
+        .any(|mode| mode.trim() == "2")
+    {
+        causes.push(
+            "a seccomp filter may forbid bpf(2) and perf_event_open(2) (in a container: a profile \
+             that permits them)"
+                .to_owned(),
+        );
+    }
+    causes.extend(switches_off(root));
+    causes
+}
+
+fn locked_memory() -> Option<String> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the call writes one `rlimit`.
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } != 0;
+    (!failed && limit.rlim_max < LOCKED_MEMORY).then(|| {
+        format!(
+            "locked memory is limited to {} KiB, which counts before Linux 5.11 (ulimit -l unlimited)",
+            limit.rlim_max >> 10
+        )
+    })
+}
+
+fn read(root: &Path, file: &str) -> Option<String> {
+    let text = fs::read_to_string(root.join(file)).ok()?;
+    Some(text.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A root with these files.
+    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
     #[test]
     fn a_switch_that_is_off_is_named_with_the_way_out() {
-        let root = tempfile::tempdir().unwrap();
-        assert_eq!(explain(root.path()), "no setting of this host explains it");
-        let sysctl = root.path().join("proc/sys/kernel");
-        fs::create_dir_all(&sysctl).unwrap();
-        fs::write(sysctl.join("ftrace_enabled"), "1\n").unwrap();
-        assert_eq!(explain(root.path()), "no setting of this host explains it");
-        fs::write(sysctl.join("ftrace_enabled"), "0\n").unwrap();
+        let file = "proc/sys/kernel/ftrace_enabled";
+        assert!(switches_off(root(&[]).path()).is_empty());
+        assert!(switches_off(root(&[(file, "1\n")]).path()).is_empty());
         assert_eq!(
-            explain(root.path()),
-            "ftrace is off (sysctl kernel.ftrace_enabled=1)"
+            switches_off(root(&[(file, "0\n")]).path()),
+            ["ftrace is off (sysctl kernel.ftrace_enabled=1)"]
         );
+    }
+
+    #[test]
+    fn what_forbids_more_than_capabilities_do_is_named() {
+        let permits = root(&[
+            (
+                "sys/kernel/security/lockdown",
+                "none [integrity] confidentiality\n",
+            ),
+            ("proc/sys/kernel/perf_event_paranoid", "2\n"),
+            ("proc/self/uid_map", "         0          0 4294967295\n"),
+            ("proc/self/status", "Name:\tx\nSeccomp:\t0\n"),
+        ]);
+        assert!(explain(permits.path()).is_empty());
+        let forbids = root(&[
+            (
+                "sys/kernel/security/lockdown",
+                "none integrity [confidentiality]\n",
+            ),
+            ("proc/sys/kernel/perf_event_paranoid", "4\n"),
+            ("proc/self/uid_map", "         0       1000          1\n"),
+            ("proc/self/status", "Name:\tx\nSeccomp:\t2\n"),
+        ]);
+        let causes = explain(forbids.path());
+        for (cause, word) in causes
+            .iter()
+            .zip(["lockdown", "paranoid=2", "user", "seccomp"])
+        {
+            assert!(cause.contains(word), "{cause}");
+        }
+        assert_eq!(causes.len(), 4);
     }
 }

@@ -9,7 +9,10 @@
 //! The kernel writes two thousand rows at a time (`OPEN`) and finds its place again
 //! by counting, so a pass can miss a socket, or show one twice, while others come and go.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    mem,
+};
 
 use netwatch_common::socket::SocketRow;
 
@@ -63,12 +66,21 @@ pub(super) struct Listing {
     /// This one is to have a row for every socket.
     is_whole: bool,
     in_doubt: bool,
+    /// Rows there was room for when last asked.
+    room: usize,
 }
 
 impl Listing {
     /// What is open.
     pub(super) fn rows(&self) -> &[SocketRow] {
         &self.rows
+    }
+
+    /// `true` once after it has moved to larger memory, megabytes of it.
+    pub(super) fn has_outgrown_its_memory(&mut self) -> bool {
+        const MEGABYTE: usize = (1 << 20) / size_of::<SocketRow>();
+        let before = mem::replace(&mut self.room, self.rows.capacity());
+        self.room > before.max(MEGABYTE)
     }
 
     /// Begins a listing, of one pass or several. `untold` ends were lost so far.

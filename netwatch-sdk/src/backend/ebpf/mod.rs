@@ -305,8 +305,8 @@ fn ring<'a>(loaded: &'a Loaded, name: &str) -> Result<RingBuf<&'a MapData>> {
         .map_err(|error| Error::new(ErrorKind::Io, format!("{name} cannot be read")).because(error))
 }
 
-/// Loading takes the kernel's type information apart, tens of megabytes that glibc
-/// would keep for later. About a millisecond, once.
+/// Loading takes the kernel's type information apart, and a list that grows leaves smaller
+/// ones behind: megabytes that glibc would keep for later. About a millisecond.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer and may be called at any time.
@@ -342,6 +342,9 @@ impl Measure for Ebpf {
         }
         let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
         self.listing.complete(&ended, untold, quiet);
+        if self.listing.has_outgrown_its_memory() {
+            give_back_memory();
+        }
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);

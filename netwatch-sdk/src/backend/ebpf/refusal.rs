@@ -4,7 +4,7 @@ use std::io;
 
 use aya::programs::ProgramError;
 
-use super::capabilities;
+use super::{capabilities, causes};
 use crate::{Error, ErrorKind, collector::Hook, error::chain};
 
 /// An error of aya in a sentence: which part, what the kernel said, the way out.
@@ -20,25 +20,26 @@ pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> 
             }
         },
     );
-    match code {
-        Some(libc::EPERM | libc::EACCES) => {
-            let lacking = capabilities::lacking();
-            if lacking.is_empty() {
-                return Error::new(
-                    ErrorKind::Unsupported,
-                    format!("{part}: {said}; this kernel or a security policy forbids it"),
-                );
-            }
-            Error::new(
-                ErrorKind::Permission,
-                format!(
-                    "{part}: {said}; needs {} (run as root, or grant them with setcap)",
-                    lacking.join(", ")
-                ),
-            )
-        }
-        _ => Error::new(ErrorKind::Unsupported, format!("{part}: {said}")),
+    let lacking = capabilities::lacking();
+    let is_denied = matches!(code, Some(libc::EPERM | libc::EACCES));
+    if is_denied && !lacking.is_empty() {
+        return Error::new(
+            ErrorKind::Permission,
+            format!(
+                "{part}: {said}; needs {} (run as root, or grant them: setcap, or --cap-add for a container)",
+                lacking.join(", ")
+            ),
+        );
     }
+    let mut causes = causes::of_refusal();
+    if causes.is_empty() && is_denied {
+        causes.push("this kernel or a security policy forbids it".to_owned());
+    }
+    let why: Vec<String> = std::iter::once(said).chain(causes).collect();
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{part}: {}", why.join("; ")),
+    )
 }
 
 /// None of the hooks that were tried works. What several have in common is said once.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::accounts::Total;
 
 /// No test within this time of the last one that passed.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(5);
 /// Where packets are not counted, silence alone is a reason, after this time.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -100,15 +100,15 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut watchdog = Watchdog::new(start);
-        assert!(!watchdog.suspects(total(5_000, 10, 6_000), true, at(11)));
-        assert!(!watchdog.suspects(total(5_000, 10, 6_000), true, at(12)));
+        assert!(!watchdog.suspects(total(5_000, 10, 6_000), true, at(6)));
+        assert!(!watchdog.suspects(total(5_000, 10, 6_000), true, at(7)));
         // Keep-alives and acknowledgements.
-        assert!(!watchdog.suspects(total(5_000, 15, 6_260), true, at(13)));
-        assert!(watchdog.suspects(total(5_000, 16, 7_260), true, at(14)));
-        watchdog.tested(true, at(14));
-        assert!(!watchdog.suspects(total(5_000, 17, 8_260), true, at(15)));
-        assert!(watchdog.suspects(total(5_000, 18, 9_260), true, at(24)));
-        assert!(!watchdog.suspects(total(6_000, 19, 10_260), true, at(40)));
+        assert!(!watchdog.suspects(total(5_000, 15, 6_260), true, at(8)));
+        assert!(watchdog.suspects(total(5_000, 16, 7_260), true, at(9)));
+        watchdog.tested(true, at(9));
+        assert!(!watchdog.suspects(total(5_000, 17, 8_260), true, at(10)));
+        assert!(watchdog.suspects(total(5_000, 18, 9_260), true, at(14)));
+        assert!(!watchdog.suspects(total(6_000, 19, 10_260), true, at(30)));
     }
 
     #[test]

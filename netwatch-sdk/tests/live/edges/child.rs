@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use netwatch_sdk::{Collector, reading::Attribution};
+use netwatch_sdk::{Builder, Collector, reading::Attribution};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -54,10 +54,20 @@ pub(crate) const SHAPE: Shape = Shape {
         ("dropped", dropped),
         ("nobody", |actor| nobody().and_then(|()| collect(actor))),
         ("three-capabilities", |actor| {
-            three_capabilities().and_then(|()| collect(actor))
+            capabilities(BPF | PERFMON | NET_ADMIN).and_then(|()| collect(actor))
         }),
         ("masked-cgroup", |actor| {
             mask_cgroup().and_then(|()| collect(actor))
+        }),
+        ("auto-nobody", |actor| nobody().and_then(|()| auto(actor))),
+        ("auto-two-capabilities", |actor| {
+            capabilities(BPF | NET_ADMIN).and_then(|()| auto(actor))
+        }),
+        ("auto-without-btf", |actor| {
+            own_mounts().and_then(|()| hide_btf()).and_then(|()| auto(actor))
+        }),
+        ("auto-without-btf-cgroup", |actor| {
+            unmount_cgroup().and_then(|()| hide_btf()).and_then(|()| auto(actor))
         }),
         ("unmounted-cgroup", |actor| {
             unmount_cgroup().and_then(|()| collect(actor))
@@ -68,7 +78,16 @@ pub(crate) const SHAPE: Shape = Shape {
 
 /// Starts a collector, waits for the word, takes a reading and tells its rows.
 fn collect(actor: &Actor) -> Result<()> {
-    let Some(collector) = start()? else {
+    watch(actor, exact()?)
+}
+
+/// The same with the best that the host allows.
+fn auto(actor: &Actor) -> Result<()> {
+    watch(actor, Collector::builder())
+}
+
+fn watch(actor: &Actor, builder: Builder) -> Result<()> {
+    let Some(collector) = start(builder)? else {
         return report(&[], false);
     };
     actor.pause("running")?;
@@ -94,15 +113,15 @@ fn collect(actor: &Actor) -> Result<()> {
 
 /// Starts a collector and drops it, and lives on.
 fn dropped(actor: &Actor) -> Result<()> {
-    let collector = start()?.context("did not start")?;
+    let collector = start(exact()?)?.context("did not start")?;
     actor.pause("running")?;
     drop(collector);
     actor.pause("dropped")?;
     actor.finish(&[])
 }
 
-fn start() -> Result<Option<Collector>> {
-    let (started, collector) = match exact()?.start() {
+fn start(builder: Builder) -> Result<Option<Collector>> {
+    let (started, collector) = match builder.start() {
         Ok(collector) => {
             let status = serde_json::to_value(collector.status())?;
             let started = Started {
@@ -136,16 +155,17 @@ fn nobody() -> Result<()> {
     Ok(())
 }
 
-/// `CAP_NET_ADMIN`, `CAP_PERFMON`, `CAP_BPF`.
-const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+const NET_ADMIN: u64 = 1 << 12;
+const PERFMON: u64 = 1 << 38;
+const BPF: u64 = 1 << 39;
 
-/// No root, and only what the documentation asks for.
-fn three_capabilities() -> Result<()> {
+/// No root, and only these capabilities.
+fn capabilities(of: u64) -> Result<()> {
     nix::sys::prctl::set_keepcaps(true)?;
     nobody()?;
     // `struct __user_cap_header_struct` of version 3, and two halves of three sets.
     let header = [0x2008_0522_u32, 0];
-    let (low, high) = (CAPABILITIES as u32, (CAPABILITIES >> 32) as u32);
+    let (low, high) = (of as u32, (of >> 32) as u32);
     let data = [low, low, 0, high, high, 0];
     // SAFETY: both arrays are as long as the kernel reads for this version.
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) })?;
@@ -159,6 +179,13 @@ fn own_mounts() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     Ok(mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?)
+}
+
+/// A kernel that does not show its type information.
+fn hide_btf() -> Result<()> {
+    let flags = MsFlags::empty();
+    mount(Some("tmpfs"), "/sys/kernel/btf", Some("tmpfs"), flags, None::<&str>)
+        .context("hide /sys/kernel/btf")
 }
 
 /// An empty folder where cgroup v2 was: still in the list of mounts, and not there.

@@ -4,6 +4,7 @@ pub(crate) mod child;
 mod ended;
 mod full;
 mod packets_alone;
+mod refusals;
 mod self_test;
 mod settled;
 mod several;
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         full::trials(),
         self_test::trials(),
         packets_alone::trials(),
+        refusals::trials(),
         settled::trials(),
         verifier::trials(),
     ]

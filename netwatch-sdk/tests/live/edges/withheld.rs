@@ -81,7 +81,7 @@ fn without_cgroup_reason(role: &str) -> Result<String> {
 }
 
 /// What a collector in such a process reports of TCP and UDP traffic.
-fn collect(role: &str) -> Result<(Started, Truth, Vec<Row>)> {
+pub(super) fn collect(role: &str) -> Result<(Started, Truth, Vec<Row>)> {
     let mut child = Running::start(&SHAPE, role, &[], None)?;
     let started = child.started()?;
     if let Some(refused) = started.refused {
@@ -106,7 +106,7 @@ fn collect(role: &str) -> Result<(Started, Truth, Vec<Row>)> {
     Ok((started, truth, rows))
 }
 
-fn check(truth: &Truth, rows: &[Row], wire: bool) -> Result<()> {
+pub(super) fn check(truth: &Truth, rows: &[Row], wire: bool) -> Result<()> {
     for process in &truth.processes {
         let row = rows.iter().find(|row| row.pid == process.pid);
         let row = row.with_context(|| format!("no row for {} {}", process.pid, process.name))?;

@@ -15,14 +15,14 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use netwatch_sdk::{Backend, Builder, Collector, Events};
+use netwatch_sdk::{Builder, Collector, Events};
 
 use self::{
     attempt::Heard,
     traffic::{SHAPES, SILENCE},
 };
 use crate::{
-    actor::unavailable, director::Running, namespace::Namespace, quiet,
+    actor::unavailable, director::Running, namespace::Namespace, observe::exact, quiet,
     shape::Shape, trial::trial, truth::Truth,
 };
 
@@ -79,8 +79,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn collector(settings: impl FnOnce(Builder) -> Builder) -> Result<Collector> {
-    let builder = settings(Collector::builder().backend(Backend::Ebpf));
-    match builder.start() {
+    match settings(exact()?).start() {
         Err(error) if !nix::unistd::geteuid().is_root() => Err(unavailable("needs root", error)),
         other => other.context("start the collector"),
     }

@@ -1,0 +1,198 @@
+//! What a host refuses: the next hook or backend runs, and the status names the cause and
+//! the way out. A hook that stays silent is refused, or replaced when it falls silent.
+
+use std::{fs, path::Path, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use super::{
+    child::SHAPE,
+    withheld::{check, collect},
+};
+use crate::{
+    actor::unavailable,
+    director::{Run, Running},
+    observe::Observer,
+    quiet, shape,
+    trial::trial,
+};
+
+pub(super) fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        super::trial(
+            "refusal-capabilities",
+            "without capabilities sock_diag runs, and the status names the three",
+            || {
+                let needed = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "setcap"];
+                gives_way("auto-nobody", "sock_diag", None, &needed)
+            },
+        ),
+        super::trial(
+            "refusal-perfmon",
+            "without CAP_PERFMON the hook cgroup runs, and the status names it",
+            || gives_way("auto-two-capabilities", "ebpf", Some("cgroup"), &["CAP_PERFMON"]),
+        ),
+        super::trial(
+            "refusal-btf",
+            "without the kernel's BTF the hook cgroup runs, and the status names the option",
+            || {
+                let way_out = ["CONFIG_DEBUG_INFO_BTF"];
+                gives_way("auto-without-btf", "ebpf", Some("cgroup"), &way_out)
+            },
+        ),
+        super::trial(
+            "refusal-btf-cgroup",
+            "without BTF and cgroup v2 sock_diag runs, and the status says how to mount it",
+            || {
+                let ways_out = ["CONFIG_DEBUG_INFO_BTF", "mount -t cgroup2"];
+                gives_way("auto-without-btf-cgroup", "sock_diag", None, &ways_out)
+            },
+        ),
+    ];
+    for switch in &SWITCHES {
+        let about = "a hook that it silences is refused with the way out, any other is exact";
+        trials.push(trial(switch.off, about, || {
+            let _alone = quiet::alone();
+            starts_or_says_why(switch)
+        }));
+        let about = "a hook that falls silent is noticed at a reading, any other stays exact";
+        trials.push(trial(switch.turned_off, about, || {
+            let _alone = quiet::alone();
+            is_noticed(switch)
+        }));
+    }
+    trials
+}
+
+/// Starts a collector of the best kind in a degraded process, and checks what it says.
+fn gives_way(role: &str, source: &str, hook: Option<&str>, says: &[&str]) -> Result<()> {
+    let mut child = Running::start(&SHAPE, role, &[], None)?;
+    let started = child.started()?;
+    if let Some(refused) = started.refused {
+        anyhow::bail!("nothing runs: {}", refused.message);
+    }
+    let status = started.status;
+    ensure!(
+        status["source"] == source && status["hook"].as_str() == hook,
+        "{status}"
+    );
+    let refused = status["refused"].to_string();
+    for word in says {
+        ensure!(refused.contains(word), "no {word} in: {refused}");
+    }
+    child.paused()?;
+    child.go()?;
+    child.rows()?;
+    child.done()?;
+    child.release()
+}
+
+/// A setting of the whole host.
+#[derive(Debug)]
+struct Switch {
+    /// Test names.
+    off: &'static str,
+    turned_off: &'static str,
+    file: &'static str,
+    way_out: &'static str,
+}
+
+const SWITCHES: [Switch; 2] = [
+    Switch {
+        off: "switch-kprobes-off",
+        turned_off: "switch-kprobes-turned-off",
+        file: "/sys/kernel/debug/kprobes/enabled",
+        way_out: "echo 1 > /sys/kernel/debug/kprobes/enabled",
+    },
+    Switch {
+        off: "switch-ftrace-off",
+        turned_off: "switch-ftrace-turned-off",
+        file: "/proc/sys/kernel/ftrace_enabled",
+        way_out: "sysctl kernel.ftrace_enabled=1",
+    },
+];
+
+/// Off until it is dropped.
+struct Off(&'static Path);
+
+impl Switch {
+    fn turn_off(&self) -> Result<Off> {
+        if std::env::var_os("NETWATCH_VM").is_none() {
+            return Err(unavailable(
+                "only in a virtual machine",
+                format!("turns {} off", self.file),
+            ));
+        }
+        let file = Path::new(self.file);
+        if !file.exists() {
+            return Err(unavailable("the kernel has no such switch", self.file));
+        }
+        fs::write(file, "0").with_context(|| format!("write {}", self.file))?;
+        Ok(Off(file))
+    }
+}
+
+impl Drop for Off {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(self.0, "1") {
+            eprintln!("{} stays off: {error}", self.0.display());
+        }
+    }
+}
+
+fn starts_or_says_why(switch: &Switch) -> Result<()> {
+    let _off = switch.turn_off()?;
+    let mut child = Running::start(&SHAPE, "drive", &[], None)?;
+    let started = child.started()?;
+    let Some(refused) = started.refused else {
+        child.paused()?;
+        child.go()?;
+        child.rows()?;
+        child.done()?;
+        child.release()?;
+        let (_, truth, rows) = collect("drive")?;
+        return check(&truth, &rows, true);
+    };
+    child.done()?;
+    ensure!(
+        refused.message.contains(switch.way_out),
+        "no way out in: {}",
+        refused.message
+    );
+    child.release()
+}
+
+/// Longer than the collector pauses between two tests of its hooks.
+const PAUSE: Duration = Duration::from_secs(6);
+
+fn is_noticed(switch: &Switch) -> Result<()> {
+    let mut observer = Observer::with(|builder| builder)?;
+    let off = switch.turn_off()?;
+    thread::sleep(PAUSE);
+    let mut run = Run::start(shape::named("tcp-bulk-v4").context("no such shape")?)?;
+    let truth = run.done()?;
+    let read = observer.read();
+    run.release()?;
+    drop(off);
+    match read {
+        Ok(seen) => {
+            for process in &truth.processes {
+                let row = seen.processes.values().find(|row| row.who.0 == process.pid);
+                let payload = row.map(|row| row.payload).unwrap_or_default();
+                let (name, moved) = (&process.name, truth.of(process.pid));
+                ensure!(
+                    (payload.tx_bytes, payload.rx_bytes) == moved,
+                    "{name}: {payload:?}, moved {moved:?}, and nothing was noticed"
+                );
+            }
+            Ok(())
+        }
+        Err(failure) => {
+            let said = format!("{failure:#}");
+            ensure!(said.contains(switch.way_out), "no way out in: {said}");
+            // Once it is on again, so is the hook.
+            observer.read().map(drop)
+        }
+    }
+}
