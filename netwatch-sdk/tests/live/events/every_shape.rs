@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use netwatch_sdk::{event::Change, reading::Attribution};
 
-use super::{collector, listen_while, traffic::SILENCE};
+use super::{collector, listen_while, roomy, traffic::SILENCE};
 use crate::{
     actor::Unavailable,
     director::Run,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) fn every_shape() -> Result<()> {
-    let collector = collector(|builder| builder)?;
+    let collector = collector(roomy)?;
     let mut events = collector.events()?;
     let mut truths = Vec::new();
     let [mut heard] = listen_while([&mut events], || {

@@ -7,7 +7,7 @@ use netwatch_sdk::Events;
 use super::{
     Pair,
     attempt::Heard,
-    collector, listen_while,
+    collector, listen_while, roomy,
     traffic::{SHAPES, SILENCE},
 };
 use crate::truth::Truth;
@@ -16,7 +16,7 @@ use crate::truth::Truth;
 /// moment before the traffic to one after it.
 pub(super) fn lost() -> Result<()> {
     let tiny = collector(|builder| builder.event_buffer_bytes(4096))?;
-    let roomy = collector(|builder| builder.event_buffer_bytes(64 << 20))?;
+    let roomy = collector(roomy)?;
     let (mut few, mut all) = (tiny.events()?, roomy.events()?);
     settle(&mut Heard::default(), &mut few)?;
     let (begin, before) = (Utc::now(), tiny.status().lost.events);
