@@ -17,8 +17,14 @@ use core::ptr;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, BPF_RB_NO_WAKEUP, bpf_sock},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skb_load_bytes},
+    bindings::{
+        __sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE,
+        bpf_sock,
+    },
+    helpers::{
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skb_load_bytes,
+        generated::bpf_ringbuf_query,
+    },
     programs::SkBuffContext,
 };
 use netwatch_common::{
@@ -162,7 +168,7 @@ unsafe fn take<const EGRESS: bool>(
             }
         }
     }
-    row.submit(BPF_RB_NO_WAKEUP.into());
+    row.submit(wakeup());
 }
 
 /// A field of a `struct bpf_sock`, at a constant offset: the verifier allows no other,
@@ -224,6 +230,24 @@ unsafe fn addresses<const EGRESS: bool>(ctx: &SkBuffContext, sk: *mut bpf_sock, 
     }
 }
 
+/// Readings take the messages; the feed's thread only before there is no room.
+#[inline(always)]
+fn wakeup() -> u64 {
+    let ring = (&raw const DNS).cast_mut().cast();
+    // SAFETY: a ring buffer.
+    let (used, size) = unsafe {
+        (
+            bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()),
+            bpf_ringbuf_query(ring, BPF_RB_RING_SIZE.into()),
+        )
+    };
+    u64::from(if used > size / 4 {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    })
+}
+
 /// Reports, once, that the owner of a socket serves DNS.
 #[inline(always)]
 unsafe fn serves(record: *mut SocketRecord) {
@@ -240,6 +264,6 @@ unsafe fn serves(record: *mut SocketRecord) {
         let row_at: *mut DnsRow = row.as_mut_ptr();
         (*row_at).owner = (*record).owner;
         (*row_at).kind = SERVES;
-        row.submit(BPF_RB_NO_WAKEUP.into());
+        row.submit(wakeup());
     }
 }

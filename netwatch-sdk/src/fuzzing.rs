@@ -66,6 +66,113 @@ pub fn endpoint(output: &[u8]) {
     }
 }
 
+/// An address without a port
+pub fn address(output: &[u8]) {
+    if let Some(address) = parse::address::parse_address(&String::from_utf8_lossy(output)) {
+        let _ = address.with_port(1);
+    }
+}
+
+/// `netstat -an`
+pub fn netstat_states(output: &[u8]) {
+    if let Ok(waiting) = parse::netstat::states::parse_netstat_time_wait(output) {
+        at_most_lines(usize::try_from(waiting).unwrap_or(usize::MAX), output);
+    }
+}
+
+/// `ioreg -r -c IOBlockStorageDriver`
+pub fn ioreg(output: &[u8]) {
+    let read = parse::ioreg::parse_drivers(output);
+    at_most_lines(read.rows.len() + read.bad.len(), output);
+}
+
+/// `ss -tunapie`
+pub fn ss(output: &[u8]) {
+    let read = parse::ss::parse_ss(output);
+    let unreadable = usize::try_from(read.unreadable).unwrap_or(usize::MAX);
+    at_most_lines(read.sockets.len() + unreadable, output);
+}
+
+/// What `ping` prints, and what it complains of
+pub fn ping(output: &[u8]) {
+    if let Ok(read) = parse::ping::parse_statistics(output) {
+        assert!(read.received <= read.sent);
+        assert!(read.received > 0 || read.mean.is_none());
+    }
+    let _ = parse::ping::parse_refusal(output);
+}
+
+/// One DNS message
+pub fn dns_message(payload: &[u8]) {
+    if let Ok(message) = parse::dns::parse_dns(payload)
+        && let Some(question) = message.question
+    {
+        // 255 bytes; an unprintable one is written as `\\123`.
+        assert!(question.name.len() <= 4 * 255);
+        assert!(payload.len() >= 12);
+    }
+}
+
+/// `/proc/self/mountinfo`
+pub fn mountinfo(text: &[u8]) {
+    let read = parse::mountinfo::parse_mounts(text);
+    at_most_lines(read.rows.len() + read.bad.len(), text);
+}
+
+/// `/proc/diskstats`
+pub fn diskstats(text: &[u8]) {
+    let read = parse::diskstats::parse_devices(text);
+    at_most_lines(read.rows.len() + read.bad.len(), text);
+}
+
+/// `/proc/net/route` and `/proc/net/ipv6_route`
+pub fn net_route(text: &[u8]) {
+    for read in [
+        parse::net_route::parse_ipv4(text),
+        parse::net_route::parse_ipv6(text),
+    ] {
+        at_most_lines(read.rows.len() + read.bad.len(), text);
+    }
+}
+
+/// `resolv.conf`
+pub fn resolv_conf(text: &[u8]) {
+    let read = parse::resolv_conf::parse_name_servers(text);
+    at_most_lines(read.rows.len() + read.bad.len(), text);
+}
+
+/// `/proc/net/sockstat`
+pub fn sockstat(text: &[u8]) {
+    let _ = parse::sockstat::parse_time_wait(text);
+}
+
+/// The kernel's type information, and where it keeps a field
+pub fn btf(data: &[u8]) {
+    if let Some(btf) = parse::btf::Btf::parse(data) {
+        let _ = btf.field("sock", "__sk_common.skc_family");
+        let _ = btf.field("task_struct", "comm");
+    }
+}
+
+/// Netlink messages of the socket diagnostics, and what their counters say
+#[cfg(target_os = "linux")]
+pub fn sock_diag(bytes: &[u8]) {
+    use crate::backend::{
+        sock_diag::netlink::{Batch, read_messages},
+        tcp_counters::Fin,
+    };
+    let mut batch = Batch::default();
+    read_messages(bytes, None, None, &mut batch);
+    // A message has a header of 16 bytes.
+    assert!(batch.sockets.len() as u64 + batch.unreadable <= bytes.len() as u64 / 16 + 1);
+    for counters in batch.sockets.iter().filter_map(|socket| socket.counters()) {
+        for fin in [Fin::Taken, Fin::NotTaken, Fin::Unknown] {
+            let measured = counters.measure(fin, counters.direction());
+            assert!(measured.payload.rx_bytes <= counters.bytes_received);
+        }
+    }
+}
+
 /// Messages of a DNS client and to it, each after a byte that says how long it is
 pub fn dns(mut bytes: &[u8]) {
     let mut detectors = Detectors::new(Thresholds::default());

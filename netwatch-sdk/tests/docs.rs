@@ -400,6 +400,26 @@ fn every_fuzz_target_is_in_testing() {
 }
 
 #[test]
+fn every_traffic_shape_is_in_accuracy() {
+    let page = read("docs/accuracy.md");
+    let folder = "netwatch-sdk/tests/live/shapes";
+    // Those that pause, or that cross interfaces, have suites of their own.
+    let apart = ["phased", "conserve", "impaired"];
+    let mut shapes = 0;
+    for file in stems(folder) {
+        let text = read(format!("{folder}/{file}.rs"));
+        let stems = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("stem: \"")?.strip_suffix("\","));
+        for stem in stems.filter(|_| !apart.contains(&file.as_str())) {
+            assert!(page.contains(&format!("(`{stem}`)")), "{stem}");
+            shapes += 1;
+        }
+    }
+    assert!(shapes > 50, "{shapes}");
+}
+
+#[test]
 fn every_link_to_a_file_has_its_file() {
     for (page, text) in pages() {
         for link in text.split("](").skip(1) {

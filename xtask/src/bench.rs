@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::{command, debian, workspace};
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "throughput",
     "requests",
     "connections",
@@ -17,6 +17,7 @@ const NAMES: [&str; 8] = [
     "memory",
     "cpu",
     "start",
+    "userspace",
 ];
 
 /// Measure what the collector costs, beside the same without it
@@ -31,6 +32,7 @@ What is measured:
   memory      resident memory at 10,000 sockets
   cpu         CPU time of a reading each second at 10,000 idle sockets
   start       from nothing to the first exact reading
+  userspace   reading 10,000 sockets by sock_diag, `ss` and parsing `ss`; CPU time of a snapshot at 1,000
 
 Examples:
   cargo xtask bench                        everything, about four minutes on an idle machine

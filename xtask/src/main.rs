@@ -1,5 +1,6 @@
 //! The repository's tasks: `cargo xtask --help`. One file per task, one variant each.
 
+mod accuracy;
 mod bench;
 mod bpf_object;
 mod bpf_toolchain;
@@ -8,6 +9,7 @@ mod check_targets;
 mod command;
 mod cross_toolchain;
 mod debian;
+mod fuzz;
 mod metadata;
 mod setup;
 mod test;
@@ -29,9 +31,11 @@ struct Xtask {
 
 #[derive(Subcommand)]
 enum Task {
+    Accuracy(accuracy::Accuracy),
     Bench(bench::Bench),
     BuildEbpf(build_ebpf::BuildEbpf),
     CheckTargets(check_targets::CheckTargets),
+    Fuzz(fuzz::Fuzz),
     Setup(setup::Setup),
     Test(test::Test),
     VmTest(vm::VmTest),
@@ -49,9 +53,11 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Accuracy(task) => task.run(),
         Task::Bench(task) => task.run(),
         Task::BuildEbpf(task) => task.run(),
         Task::CheckTargets(task) => task.run(),
+        Task::Fuzz(task) => task.run(),
         Task::Setup(task) => task.run(),
         Task::Test(task) => task.run(),
         Task::VmTest(task) => task.run(),

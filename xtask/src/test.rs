@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change lands, as steps with names.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -278,15 +279,12 @@ fn doctests() -> Result<()> {
     )
 }
 
-/// Built as this user, run as root.
 fn live() -> Result<()> {
-    let main = "netwatch-sdk/tests/live/main.rs";
-    if !workspace::root()?.join(main).is_file() {
-        progress(format!(
-            "{main} does not exist: there are no live tests yet"
-        ));
-        return Ok(());
-    }
+    command::run(&mut live_tests()?)
+}
+
+/// The live tests, to be given their arguments after `--`: built as this user, run as root.
+pub(crate) fn live_tests() -> Result<Command> {
     let mut cargo = workspace::cargo_command()?;
     cargo.args([
         "test",
@@ -306,5 +304,5 @@ fn live() -> Result<()> {
         );
         cargo.args(["--config", &runner]);
     }
-    command::run(&mut cargo)
+    Ok(cargo)
 }

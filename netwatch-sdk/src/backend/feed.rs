@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use crate::{Result, event::Event};
+use crate::{Result, event::Event, reading::dns::DnsDatagram};
 
 /// A backend's source of events.
 pub(crate) trait Feed: Debug + Send + Sync {
@@ -28,6 +28,9 @@ pub(crate) trait Running: Debug + Send {
 pub(crate) trait Sink: Debug + Send + Sync {
     /// Takes one. Called by one thread at a time, which must not have to wait.
     fn take(&self, event: &Event);
+
+    /// Takes a DNS message that could not wait for the next reading, likewise.
+    fn dns(&self, _message: &DnsDatagram<'_>) {}
 
     /// There will be no more.
     fn end(&self);

@@ -84,3 +84,10 @@ pub(crate) fn assert_exact(socket: &Socket, rx: usize, tx: usize) {
     assert_eq!(socket.payload, Some(payload(rx, tx)), "{socket:#?}");
     assert_eq!(socket.accuracy, Accuracy::Exact, "{socket:#?}");
 }
+
+/// No bytes are missing from the row of this process. Other tests start programs, and
+/// between fork and exec those hold this process's sockets too, which makes an estimate.
+#[track_caller]
+pub(crate) fn assert_complete(process: &Process) {
+    assert_ne!(process.accuracy, Accuracy::LowerBound, "{process:#?}");
+}

@@ -36,7 +36,7 @@ pub(crate) mod sock_diag;
 #[cfg(target_os = "linux")]
 pub(crate) mod ss;
 #[cfg(target_os = "linux")]
-mod tcp_counters;
+pub(crate) mod tcp_counters;
 pub(crate) mod userspace;
 
 #[cfg(all(

@@ -18,6 +18,8 @@ pub(crate) struct Roster {
     behind: HashSet<ProcessId>,
     /// Bytes are missing for good.
     incomplete: HashSet<ProcessId>,
+    /// A socket of theirs was an estimate.
+    guessed: HashSet<ProcessId>,
     exited: VecDeque<ProcessId>,
 }
 
@@ -43,6 +45,9 @@ impl Roster {
         *self.sockets.entry(owner).or_default() += 1;
         row.owner_name = self.names.get(&owner).cloned();
         match (row.payload, row.protocol) {
+            (Some(_), _) if row.accuracy == Accuracy::Estimate => {
+                self.guessed.insert(owner);
+            }
             (None, Protocol::Udp) => {
                 self.incomplete.insert(owner);
             }
@@ -51,6 +56,11 @@ impl Roster {
             }
             _ => {}
         }
+    }
+
+    /// A process moved bytes that nobody counted.
+    pub(crate) fn missed(&mut self, owner: ProcessId) {
+        self.incomplete.insert(owner);
     }
 
     /// A closed socket: names its owner.
@@ -114,12 +124,13 @@ impl Roster {
             ledger.retire(process);
             self.names.remove(&process);
             self.incomplete.remove(&process);
+            self.guessed.remove(&process);
         }
         rows
     }
 
     fn accuracy(&self, process: ProcessId, ledger: &Ledger, complete: bool) -> Accuracy {
-        if ledger.is_guess(process) {
+        if ledger.is_guess(process) || self.guessed.contains(&process) {
             Accuracy::Estimate
         } else if complete && !self.incomplete.contains(&process) && !self.behind.contains(&process)
         {

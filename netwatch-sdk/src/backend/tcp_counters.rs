@@ -61,6 +61,16 @@ pub(crate) struct Measured {
     pub(crate) accuracy: Accuracy,
 }
 
+impl Measured {
+    /// Multipath TCP can send a byte several times: what its subflows carried is an estimate.
+    pub(crate) const fn of_subflow(mut self, is_subflow: bool) -> Self {
+        if is_subflow {
+            self.accuracy = Accuracy::Estimate;
+        }
+        self
+    }
+}
+
 impl TcpCounters {
     /// The payload of a socket. `fin` matters for a closed one only: in every
     /// other state the state tells. `direction` matters before 4.19 only.
@@ -100,6 +110,16 @@ impl TcpCounters {
     /// Bytes that arrived and were taken out or, in a closed socket's queue, lost.
     pub(crate) const fn taken(&self) -> u64 {
         self.bytes_received.saturating_sub(self.receive_queue)
+    }
+
+    /// Whether the kernel disconnected the socket (`SO_LINGER` 0, `connect` to `AF_UNSPEC`):
+    /// it clears the counters, and moves the number of the next byte far ahead, which
+    /// looks like bytes that wait.
+    pub(crate) fn was_cleared(&self) -> bool {
+        let waits = self
+            .sent
+            .is_some_and(|sent| sent.once == 0 && sent.waiting > 0);
+        waits && self.state == SocketState::Closed && self.bytes_acked == 0
     }
 
     /// Who connected: only a connecting side's SYN is in `bytes_acked`.
@@ -159,6 +179,10 @@ impl TcpCounters {
             SocketState::Closed => (0, u64::from(sent.waiting > 0)),
             _ => (0, 0),
         };
+        if self.was_cleared() {
+            return (0, false);
+        }
+        let closed = self.state == SocketState::Closed;
         let transmitted = sent
             .once
             .saturating_add(sent.waiting.saturating_sub(fin_waits));
@@ -166,7 +190,6 @@ impl TcpCounters {
             .bytes_acked
             .saturating_add(self.send_queue)
             .saturating_sub(fin);
-        let closed = self.state == SocketState::Closed;
         match direction {
             Some(Direction::Incoming) if !closed => (transmitted.min(with_syn), true),
             Some(Direction::Outgoing) if !closed => {
@@ -188,7 +211,9 @@ impl TcpCounters {
             .bytes_acked
             .saturating_sub(syn)
             .saturating_sub(u64::from(fin));
-        (bytes, false)
+        // Not even a SYN was acknowledged, and nothing waits.
+        let is_idle = self.bytes_acked == 0 && self.send_queue == 0;
+        (bytes, is_idle && !fin)
     }
 }
 
@@ -216,6 +241,21 @@ mod tests {
             payload: Payload { rx_bytes, tx_bytes },
             accuracy: Accuracy::Exact,
         }
+    }
+
+    #[test]
+    fn a_socket_whose_counters_were_cleared_claims_nothing() {
+        let socket = TcpCounters {
+            sent: Some(Sent {
+                once: 0,
+                waiting: 111_617,
+                all_acked: true,
+            }),
+            ..counters(SocketState::Closed)
+        };
+        let measured = socket.measure(Fin::Unknown, None);
+        assert_eq!(measured.payload, Payload::default());
+        assert_eq!(measured.accuracy, Accuracy::LowerBound);
     }
 
     #[test]

@@ -139,9 +139,10 @@ impl Builder {
         self
     }
 
-    /// Room for DNS messages since the previous reading, in bytes of kernel memory, 376
-    /// a message; 2 MiB by default (5,500 messages), rounded up as for closed sockets.
-    /// What does not fit is counted in [`Lost`](crate::reading::Lost).
+    /// Room for DNS messages, in bytes of kernel memory, 376 a message; 2 MiB by default
+    /// (5,500 messages), rounded like
+    /// [`closed_buffer_bytes`](Self::closed_buffer_bytes). Readings take them out, or a
+    /// thread once it is a quarter full. What does not fit is counted in [`Lost`](crate::reading::Lost).
     #[must_use]
     pub const fn dns_buffer_bytes(mut self, bytes: u32) -> Self {
         self.sizes.dns_bytes = ring_bytes(bytes);

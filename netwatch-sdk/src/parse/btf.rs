@@ -3,7 +3,7 @@
 //! Reads the format of `/sys/kernel/btf/vmlinux` in place, without building a
 //! type for every one of its hundred thousand entries.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const MAGIC: u16 = 0xeb9f;
 
@@ -158,7 +158,7 @@ impl<'a> Btf<'a> {
             if depth > 0 && at.is_bit_field {
                 return None;
             }
-            let (offset, member) = self.member(&holder, name.as_bytes(), 0)?;
+            let (offset, member) = self.member(&holder, name.as_bytes(), 0, &mut HashSet::new())?;
             at = FieldOffset {
                 bits: at.bits.checked_add(offset.bits)?,
                 is_bit_field: offset.is_bit_field,
@@ -169,7 +169,15 @@ impl<'a> Btf<'a> {
         Some(at)
     }
 
-    fn member(&self, holder: &Type<'a>, name: &[u8], depth: usize) -> Option<(FieldOffset, u32)> {
+    /// Looks into each anonymous type once, `seen`: in data that is not a kernel's they can
+    /// hold each other.
+    fn member(
+        &self,
+        holder: &Type<'a>,
+        name: &[u8],
+        depth: usize,
+        seen: &mut HashSet<u32>,
+    ) -> Option<(FieldOffset, u32)> {
         if name.is_empty() || depth > MAX_DEPTH || !matches!(holder.kind, KIND_STRUCT | KIND_UNION)
         {
             return None;
@@ -189,10 +197,10 @@ impl<'a> Btf<'a> {
                 let is_bit_field = width != 0;
                 return Some((FieldOffset { bits, is_bit_field }, id));
             }
-            if !found.is_empty() {
+            if !found.is_empty() || !seen.insert(id) {
                 return None;
             }
-            let (inner, id) = self.member(&self.resolve(id)?, name, depth + 1)?;
+            let (inner, id) = self.member(&self.resolve(id)?, name, depth + 1, seen)?;
             let bits = bits.checked_add(inner.bits)?;
             Some((FieldOffset { bits, ..inner }, id))
         })
@@ -254,6 +262,10 @@ mod tests {
             ], // 6
         ]
         .concat();
+        encoded(&words, &strings)
+    }
+
+    fn encoded(words: &[u32], strings: &[u8]) -> Vec<u8> {
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut data = MAGIC.to_le_bytes().to_vec();
         data.extend([1, 0]);
@@ -270,6 +282,16 @@ mod tests {
             bits,
             is_bit_field: false,
         })
+    }
+
+    #[test]
+    fn structures_that_hold_themselves_twice_are_looked_into_once() {
+        let anonymous = [0, KIND_STRUCT << 24 | 2, 8, 0, 1, 0, 0, 1, 32];
+        let named = [1, KIND_STRUCT << 24 | 1, 8, 0, 1, 0];
+        let data = encoded(&[&anonymous[..], &named].concat(), b"\0outer\0");
+        // Without a limit this takes as long as there are ways through 32 levels.
+        let btf = Btf::parse(&data).unwrap();
+        assert_eq!(btf.field("outer", "a"), None);
     }
 
     #[test]

@@ -80,6 +80,8 @@ const KNOWN: &[Limit] = &[
 /// What `test` cannot do here, with the reason that is known for it. In CI only those
 /// with a known reason are no failure.
 pub(crate) fn explain(test: &str, reason: &str) -> anyhow::Error {
+    // The same shapes, other backends.
+    let test = test.strip_prefix("userspace-").unwrap_or(test);
     let known = KNOWN
         .iter()
         .find(|limit| test.starts_with(limit.test) && reason.contains(limit.says));

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `live [FILTER]` | runs the tests (root; the arguments are those of the usual harness) |
 //! | `live shapes` | prints the traffic shapes as a table in Markdown |
+//! | `live accuracy` | measures every shape by every backend and prints a table in Markdown |
 //! | `live workload SHAPE ROLE [ADDRESS]` | is one traffic process of a shape |
 //!
 //! Traffic stays on loopback and in network namespaces that the tests make.
@@ -30,6 +31,7 @@ macro_rules! linux {
 linux! {
     actor calls compare conservation counted detect director dns edges events family limits namespace netlink observe
     options programs quiet results shape shapes suite_older suite_path suite_readers suite_shapes suite_table trial truth
+    userspace
 }
 
 #[cfg(target_os = "linux")]
@@ -52,12 +54,22 @@ fn main() -> std::process::ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if arguments == ["accuracy"] {
+        return match userspace::accuracy() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         suite_shapes::trials(),
         suite_older::trials(),
         suite_readers::trials(),
         suite_table::trials(),
+        userspace::trials(),
         conservation::trials(),
         suite_path::trials(),
         edges::trials(),

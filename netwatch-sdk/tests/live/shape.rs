@@ -43,7 +43,7 @@ impl Family {
         }
     }
 
-    fn long(self) -> &'static str {
+    pub(crate) fn long(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",

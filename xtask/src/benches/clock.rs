@@ -15,7 +15,16 @@ pub(crate) fn thread() -> Result<Duration> {
 
 /// CPU time of all threads of this process, in user space and in the kernel.
 pub(crate) fn process() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    of(UsageWho::RUSAGE_SELF)
+}
+
+/// The same, and of the programs that it ran to their end.
+pub(crate) fn with_children() -> Result<Duration> {
+    Ok(process()? + of(UsageWho::RUSAGE_CHILDREN)?)
+}
+
+fn of(who: UsageWho) -> Result<Duration> {
+    let usage = getrusage(who)?;
     let micros = |time: nix::sys::time::TimeVal| {
         u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or_default()
     };

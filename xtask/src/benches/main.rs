@@ -6,6 +6,7 @@
 //! | `connections` | connections that open and close, without and with a subscriber of events |
 //! | `programs` | each kernel program beside an empty one |
 //! | `sockets` | a reading beside `ss -tunapi` |
+//! | `userspace` | the backends that need no kernel program |
 //! | `footprint` | resident memory, CPU time, time to start |
 //! | `bpf`, `btf`, `clock`, `collector`, `floor`, `holders`, `reading` | what they measure with |
 //! | `machine`, `rounds`, `table` | how it is reported |
@@ -25,6 +26,7 @@ mod rounds;
 mod sockets;
 mod table;
 mod traffic;
+mod userspace;
 
 use std::path::PathBuf;
 
@@ -41,7 +43,7 @@ enum Task {
     /// Hold sockets until the input ends
     Hold { sockets: usize },
     /// Take readings as the input asks for them
-    Read,
+    Read { backend: String },
 }
 
 #[derive(Parser)]
@@ -59,7 +61,7 @@ fn main() -> Result<()> {
     match Task::parse() {
         Task::Measure(task) => task.run(),
         Task::Hold { sockets } => holders::hold(sockets),
-        Task::Read => reading::serve(),
+        Task::Read { backend } => reading::serve(&backend),
     }
 }
 
@@ -84,6 +86,7 @@ impl Measure {
                 "memory" => footprint::memory(&self.collector)?,
                 "cpu" => footprint::cpu(self.rounds, &self.collector)?,
                 "start" => footprint::start(self.rounds)?,
+                "userspace" => userspace::read(self.rounds)?,
                 other => bail!("there is no measurement {other}"),
             });
         }

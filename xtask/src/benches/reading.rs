@@ -37,11 +37,11 @@ pub(crate) struct Cost {
 
 impl Cost {
     fn of(work: impl FnOnce() -> Result<usize>) -> Result<Self> {
-        let (began, used) = (Instant::now(), clock::process()?);
+        let (began, used) = (Instant::now(), clock::with_children()?);
         let sockets = work()?;
         Ok(Self {
             elapsed: began.elapsed(),
-            cpu: clock::process()?.saturating_sub(used),
+            cpu: clock::with_children()?.saturating_sub(used),
             sockets,
         })
     }
@@ -58,8 +58,13 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start() -> Result<Self> {
+        Self::with("ebpf")
+    }
+
+    /// With a backend of `Backend::ALL`.
+    pub(crate) fn with(backend: &str) -> Result<Self> {
         let mut child = Command::new(env::current_exe()?)
-            .arg("read")
+            .args(["read", backend])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -107,10 +112,12 @@ fn send(cost: Cost) -> Result<()> {
 }
 
 /// The process's own side.
-pub(crate) fn serve() -> Result<()> {
+pub(crate) fn serve(backend: &str) -> Result<()> {
+    let known = Backend::ALL.iter().find(|(name, _)| *name == backend);
+    let (_, backend) = known.context("there is no such backend")?;
     let mut reader: Option<Reader> = None;
     send(Cost::of(|| {
-        let collector = Collector::builder().backend(Backend::Ebpf).start()?;
+        let collector = Collector::builder().backend(*backend).start()?;
         Ok(reader.insert(collector.reader()).read()?.open.len())
     })?)?;
     let Some(mut reader) = reader else {

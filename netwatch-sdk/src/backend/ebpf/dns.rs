@@ -1,75 +1,111 @@
 //! Messages of DNS clients, as `netwatch-ebpf`'s `dns` copied them.
+//!
+//! A reading takes them out of the ring buffer, and so does the feed's thread when it
+//! runs and the ring is more than a quarter full; one at a time, so they stay in order.
 
-use std::{borrow::Borrow, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
+};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, RingBuf};
 use netwatch_common::{
     dns::{DnsRow, KEPT, SENT, SERVES},
     process::ProcessKey,
 };
 use zerocopy::FromBytes as _;
 
-use super::{clock::Instants, decode};
+use super::{clock::Instants, decode, load::Loaded};
 use crate::{
-    backend::id_hash::IdSet,
+    Error, ErrorKind, Result,
     reading::{Attribution, SocketId, dns::DnsDatagram},
 };
 
-/// What is remembered from one message to the next.
-#[derive(Debug, Default)]
+/// The ring buffer, and what is remembered from one message to the next.
 pub(super) struct Dns {
+    ring: Map,
+    /// Its size.
+    bytes: u32,
     /// The processes that answer on port 53.
-    servers: IdSet<ProcessKey>,
+    servers: HashSet<ProcessKey>,
     /// Rows that are none.
     pub(super) unreadable: u64,
 }
 
+impl fmt::Debug for Dns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dns").finish_non_exhaustive()
+    }
+}
+
 impl Dns {
-    /// Hands over what is in the ring buffer, but no more than fits into it: what
-    /// comes in meanwhile is for the next time.
-    pub(super) fn drain<M: Borrow<MapData>>(
-        &mut self,
-        ring: &mut RingBuf<M>,
-        bytes: u32,
-        take: &mut dyn FnMut(DnsDatagram<'_>),
-    ) {
-        let clock = Instants::now();
-        for _ in 0..bytes as usize / size_of::<DnsRow>() {
-            let Some(item) = ring.next() else { return };
-            match DnsRow::ref_from_prefix(&item) {
-                Ok((row, _)) => self.take(row, clock, take),
-                Err(_) => self.unreadable += 1,
-            }
+    /// `None` where no messages are copied.
+    pub(super) fn new(loaded: &Loaded, bytes: u32) -> Result<Option<Self>> {
+        if bytes == 0 || loaded.cgroup.is_err() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            ring: loaded.handle("DNS")?,
+            bytes,
+            servers: HashSet::new(),
+            unreadable: 0,
+        }))
+    }
+
+    /// To wait for it.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.ring {
+            Map::RingBuf(data) => Some(data.fd().as_fd()),
+            _ => None,
         }
     }
 
-    fn take(&mut self, row: &DnsRow, clock: Instants, take: &mut dyn FnMut(DnsDatagram<'_>)) {
-        if row.kind == SERVES {
-            if row.owner != ProcessKey::NONE {
-                self.servers.insert(row.owner);
+    /// Hands over what is in the ring buffer, but no more than fits into it: what
+    /// comes in meanwhile is for the next time.
+    pub(super) fn drain(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<()> {
+        let failed = |error| Error::new(ErrorKind::Io, "DNS cannot be read").because(error);
+        // Mapped only for as long as it is read: a mapping counts twice its size as
+        // this process's memory.
+        let mut ring = RingBuf::try_from(&self.ring).map_err(failed)?;
+        let clock = Instants::now();
+        for _ in 0..self.bytes as usize / size_of::<DnsRow>() {
+            let Some(item) = ring.next() else { break };
+            match DnsRow::ref_from_prefix(&item) {
+                Ok((row, _)) if row.kind == SERVES => {
+                    if row.owner != ProcessKey::NONE {
+                        self.servers.insert(row.owner);
+                    }
+                }
+                Ok((row, _)) => hand_over(row, self.servers.contains(&row.owner), clock, take),
+                Err(_) => self.unreadable += 1,
             }
-            return;
         }
-        let name = decode::name(&row.comm);
-        let owner = match decode::attribution(&row.owner) {
-            Attribution::Process(id) => Some((id, name.as_str())),
-            _ => None,
-        };
-        let kept = (row.length as usize).min(KEPT);
-        take(DnsDatagram {
-            at: clock.at(Duration::from_nanos(row.at_ns)),
-            socket: SocketId(row.cookie),
-            sent: row.kind == SENT,
-            local: decode::address(row.family, row.local, row.local_port),
-            remote: decode::address(row.family, row.remote, row.remote_port),
-            owner,
-            forwards: self.servers.contains(&row.owner),
-            message: row.message.get(..kept).unwrap_or_default(),
-        });
+        Ok(())
     }
 
     /// Forgets the servers that `is_running` does not know.
     pub(super) fn forget(&mut self, is_running: impl Fn(&ProcessKey) -> bool) {
         self.servers.retain(is_running);
     }
+}
+
+fn hand_over(row: &DnsRow, forwards: bool, clock: Instants, take: &mut dyn FnMut(DnsDatagram<'_>)) {
+    let name = decode::name(&row.comm);
+    let owner = match decode::attribution(&row.owner) {
+        Attribution::Process(id) => Some((id, name.as_str())),
+        _ => None,
+    };
+    let kept = (row.length as usize).min(KEPT);
+    take(DnsDatagram {
+        at: clock.at(Duration::from_nanos(row.at_ns)),
+        socket: SocketId(row.cookie),
+        sent: row.kind == SENT,
+        local: decode::address(row.family, row.local, row.local_port),
+        remote: decode::address(row.family, row.remote, row.remote_port),
+        owner,
+        forwards,
+        message: row.message.get(..kept).unwrap_or_default(),
+    });
 }

@@ -203,6 +203,18 @@ impl Loaded {
         Ok(())
     }
 
+    /// A map with a handle of its own.
+    pub(super) fn handle(&self, name: &str) -> Result<aya::maps::Map> {
+        let failed = |error: aya::maps::MapError| {
+            Error::new(ErrorKind::Io, format!("{name} cannot be used")).because(error)
+        };
+        let fd = map(&self.ebpf, name)?.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|error| Error::io(name, error))?;
+        MapData::from_fd(fd)
+            .and_then(aya::maps::Map::from_map_data)
+            .map_err(failed)
+    }
+
     /// Gives an owner to every socket that has none and that a process holds.
     pub(super) fn find_owners(&self) -> Result<()> {
         self.owners

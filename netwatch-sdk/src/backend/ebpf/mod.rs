@@ -43,7 +43,12 @@ mod self_test;
 mod syscall;
 mod watchdog;
 
-use std::{fmt, os::fd::AsFd as _, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -100,7 +105,8 @@ struct Ebpf {
     told: u64,
     lost: u64,
     unreadable: u64,
-    dns: Dns,
+    /// `None` where DNS messages are not copied. The feed has it too.
+    dns: Option<Arc<Mutex<Dns>>>,
 }
 
 impl fmt::Debug for Ebpf {
@@ -148,7 +154,8 @@ impl Ebpf {
             .ok();
         give_back_memory();
         let root = loaded.cgroup.clone().unwrap_or_default();
-        let feed = Arc::new(EbpfFeed::new(&loaded)?);
+        let dns = Dns::new(&loaded, sizes.dns_bytes)?.map(|dns| Arc::new(Mutex::new(dns)));
+        let feed = Arc::new(EbpfFeed::new(&loaded, dns.clone())?);
         Ok(Self {
             loaded,
             log,
@@ -163,8 +170,13 @@ impl Ebpf {
             told: 0,
             lost: 0,
             unreadable: 0,
-            dns: Dns::default(),
+            dns,
         })
+    }
+
+    fn dns_ring(&self) -> Option<MutexGuard<'_, Dns>> {
+        let dns = self.dns.as_ref()?;
+        Some(dns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn map_pressure(&self) -> Vec<MapPressure> {
@@ -348,7 +360,9 @@ impl Measure for Ebpf {
         let removable = self.accounts.update(&records, self.listing.rows(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
-        self.dns.forget(|key| self.accounts.is_known(key));
+        if let Some(mut dns) = self.dns_ring() {
+            dns.forget(|key| self.accounts.is_known(key));
+        }
         self.watch()?;
 
         let counts_packets = self.loaded.cgroup.is_ok();
@@ -398,18 +412,17 @@ impl Measure for Ebpf {
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 dns_messages: count(counters::DNS_MESSAGES),
-                unreadable: self.unreadable + self.dns.unreadable,
+                unreadable: self.unreadable + self.dns_ring().map_or(0, |dns| dns.unreadable),
             },
         })
     }
 
     fn dns(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
-        let sees = self.sizes.dns_bytes > 0 && self.loaded.cgroup.is_ok();
-        if sees {
-            let mut rows = ring(&self.loaded, "DNS")?;
-            self.dns.drain(&mut rows, self.sizes.dns_bytes, take);
-        }
-        Ok(sees)
+        let Some(mut dns) = self.dns_ring() else {
+            return Ok(false);
+        };
+        dns.drain(take)?;
+        Ok(true)
     }
 
     fn status(&self) -> Status {

@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -18,13 +18,17 @@ use std::{
 use aya::maps::{Array, Map, MapData, RingBuf};
 use chrono::Utc;
 use netwatch_common::counters;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+};
 
 use super::{
     cgroup::CgroupPaths,
     clock::Clock,
+    dns::Dns,
     events::{self, Context, Decode},
-    load::{self, Loaded},
+    load::Loaded,
     syscall::IteratorLink,
 };
 use crate::{
@@ -62,6 +66,7 @@ const SOURCES: &[Source] = &[Source {
 #[derive(Debug)]
 pub(super) struct EbpfFeed {
     maps: Arc<Maps>,
+    dns: Option<Arc<Mutex<Dns>>>,
     owners: Arc<IteratorLink>,
     cgroups: PathBuf,
 }
@@ -81,23 +86,15 @@ impl std::fmt::Debug for Maps {
 }
 
 impl EbpfFeed {
-    pub(super) fn new(loaded: &Loaded) -> Result<Self> {
-        let handle = |name: &str| -> Result<Map> {
-            let fd = load::map(&loaded.ebpf, name)?.fd().as_fd();
-            let fd = fd.try_clone_to_owned();
-            fd.map_err(|error| Error::io(name, error)).and_then(|fd| {
-                MapData::from_fd(fd)
-                    .and_then(Map::from_map_data)
-                    .map_err(failed)
-            })
-        };
-        let rings = SOURCES.iter().map(|source| handle(source.ring));
+    pub(super) fn new(loaded: &Loaded, dns: Option<Arc<Mutex<Dns>>>) -> Result<Self> {
+        let rings = SOURCES.iter().map(|source| loaded.handle(source.ring));
         Ok(Self {
             maps: Arc::new(Maps {
                 rings: rings.collect::<Result<_>>()?,
-                counters: Mutex::new(handle("COUNTERS")?.try_into().map_err(failed)?),
+                counters: Mutex::new(loaded.handle("COUNTERS")?.try_into().map_err(failed)?),
                 unreadable: AtomicU64::new(0),
             }),
+            dns,
             owners: Arc::clone(&loaded.owners),
             cgroups: loaded.cgroup.clone().unwrap_or_default(),
         })
@@ -111,7 +108,7 @@ fn failed(error: aya::maps::MapError) -> Error {
 impl Maps {
     /// Makes the programs write, or stop writing.
     fn want(&self, wanted: bool) -> Result<()> {
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counters = lock(&self.counters);
         for source in SOURCES {
             let value = u64::from(wanted);
             counters.set(source.wanted, value, 0).map_err(failed)?;
@@ -121,7 +118,7 @@ impl Maps {
 
     /// What had no room so far, or made no sense.
     fn lost(&self) -> Result<u64> {
-        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = lock(&self.counters);
         let mut lost = self.unreadable.load(Ordering::Relaxed);
         for source in SOURCES {
             lost += counters.get(&source.lost, 0).map_err(failed)?;
@@ -153,13 +150,14 @@ impl Feed for EbpfFeed {
         // Every listener gets a note of its owner, which the sockets it accepts inherit.
         find_listeners(&self.owners)?;
         let maps = Arc::clone(&self.maps);
+        let dns = self.dns.clone().map(Overflow::new).transpose()?;
         let mut context = Context {
             clock: Clock::new(),
             cgroups: CgroupPaths::new(self.cgroups.clone()),
         };
         let thread = thread::Builder::new().name("netwatch-events".to_owned());
         let thread = thread.spawn(move || {
-            if let Err(error) = run(&maps, &stopped, lost, &mut context, &*sink) {
+            if let Err(error) = run(&maps, dns.as_ref(), &stopped, lost, &mut context, &*sink) {
                 log::error!("no more events: {}", chain(&error));
                 sink.end();
             }
@@ -218,6 +216,7 @@ impl Drop for Pump {
 /// Waits, reads, gives on; until `stop` ends.
 fn run(
     maps: &Maps,
+    dns: Option<&Overflow>,
     stop: &PipeReader,
     mut lost_before: u64,
     context: &mut Context,
@@ -225,10 +224,15 @@ fn run(
 ) -> Result<()> {
     let mut rings = maps.open()?;
     loop {
-        let woken: Vec<_> = rings.iter().map(AsFd::as_fd).collect();
-        if stops_while_waiting(stop, &woken, PollTimeout::NONE)?
-            || stops_while_waiting(stop, &[], PollTimeout::from(PAUSE))?
-        {
+        let woken = rings.iter().map(AsFd::as_fd);
+        let woken: Vec<_> = woken.chain(dns.map(|dns| dns.epoll.0.as_fd())).collect();
+        if stops_while_waiting(stop, &woken, PollTimeout::NONE)? {
+            return Ok(());
+        }
+        if let Some(dns) = dns {
+            dns.relieve(sink)?;
+        }
+        if stops_while_waiting(stop, &[], PollTimeout::from(PAUSE))? {
             return Ok(());
         }
         context.clock.refresh();
@@ -257,6 +261,41 @@ fn run(
             }
         }
     }
+}
+
+/// DNS messages, which readings take, before there is no room for more of them.
+#[derive(Debug)]
+struct Overflow {
+    dns: Arc<Mutex<Dns>>,
+    /// Edge-triggered: a ring that is not empty counts as readable, but only from a
+    /// quarter full on do the programs wake anybody.
+    epoll: Epoll,
+}
+
+impl Overflow {
+    fn new(dns: Arc<Mutex<Dns>>) -> Result<Self> {
+        let failed = |error: nix::errno::Errno| Error::io("epoll", error.into());
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
+        if let Some(fd) = lock(&dns).fd() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+            epoll.add(fd, event).map_err(failed)?;
+        }
+        Ok(Self { dns, epoll })
+    }
+
+    /// Gives the messages to the sink, if the ring has become full enough.
+    fn relieve(&self, sink: &dyn Sink) -> Result<()> {
+        let mut events = [EpollEvent::empty()];
+        match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Ok(_) => lock(&self.dns).drain(&mut |datagram| sink.dns(&datagram)),
+            Err(error) => Err(Error::io("epoll", error.into())),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for one of `others`, or for `stop`, which it tells of.

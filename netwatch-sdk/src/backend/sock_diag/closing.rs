@@ -130,6 +130,7 @@ mod tests {
             cgroup_id: None,
             receive_queue: 0,
             send_queue: 0,
+            is_subflow: false,
             info: Some(TcpInfo {
                 unacked: 0,
                 rtt: None,

@@ -17,6 +17,9 @@ const HEADER: usize = 72;
 const INFO: u16 = 2;
 /// `INET_DIAG_PROTOCOL`
 const PROTOCOL: u16 = 10;
+/// `INET_DIAG_ULP_INFO`, Linux 5.4; holds `INET_ULP_INFO_NAME`.
+const ULP: u16 = 19;
+const ULP_NAME: u16 = 1;
 /// `INET_DIAG_CGROUP_ID`, Linux 5.9.
 const CGROUP_ID: u16 = 21;
 
@@ -34,6 +37,8 @@ pub(crate) struct DiagSocket {
     pub(crate) cgroup_id: Option<u64>,
     pub(crate) receive_queue: u32,
     pub(crate) send_queue: u32,
+    /// It carries a part of a multipath TCP connection.
+    pub(crate) is_subflow: bool,
     /// `None` but for TCP, and for what is left of a TCP socket in `TIME_WAIT`.
     pub(crate) info: Option<TcpInfo>,
 }
@@ -47,6 +52,7 @@ impl DiagSocket {
         let mut protocol = protocol;
         let mut info = None;
         let mut cgroup_id = None;
+        let mut is_subflow = false;
         for attribute in NlasIterator::new(payload.get(HEADER..)?) {
             let attribute = attribute.ok()?;
             match attribute.kind() {
@@ -55,6 +61,7 @@ impl DiagSocket {
                     let number = attribute.value().first()?;
                     protocol = Some(Protocol::from_number((*number).into()));
                 }
+                ULP => is_subflow = names_mptcp(attribute.value()),
                 CGROUP_ID => {
                     cgroup_id = attribute
                         .value()
@@ -73,7 +80,11 @@ impl DiagSocket {
             address => SocketAddr::new(address, port),
         };
         let remote = address(id.destination_address, id.destination_port);
-        let connected = !(remote.ip().is_unspecified() && remote.port() == 0);
+        // A disconnected TCP socket keeps the address and loses the port.
+        let connected = match protocol {
+            Protocol::Tcp => remote.port() != 0,
+            _ => !(remote.ip().is_unspecified() && remote.port() == 0),
+        };
         Some(Self {
             id: SocketId(cookie(id.cookie)),
             protocol,
@@ -85,6 +96,7 @@ impl DiagSocket {
             cgroup_id: cgroup_id.filter(|&cgroup| cgroup != 0),
             receive_queue: header.recv_queue,
             send_queue: header.send_queue,
+            is_subflow,
             info: info.filter(|_| protocol == Protocol::Tcp),
         })
     }
@@ -126,6 +138,13 @@ impl DiagSocket {
             sent,
         })
     }
+}
+
+/// Whether this is about multipath TCP; the name ends with a NUL.
+fn names_mptcp(attributes: &[u8]) -> bool {
+    NlasIterator::new(attributes)
+        .map_while(Result::ok)
+        .any(|attribute| attribute.kind() == ULP_NAME && attribute.value() == b"mptcp\0")
 }
 
 /// Two words, the lower one first.
@@ -175,6 +194,7 @@ mod tests {
         let mut bytes = header();
         bytes.extend(attribute(CGROUP_ID, &9u64.to_ne_bytes()));
         bytes.extend(attribute(999, &[1, 2, 3]));
+        bytes.extend(attribute(ULP, &attribute(ULP_NAME, b"mptcp\0")));
         bytes.extend(attribute(INFO, &[0; 280]));
         let socket = DiagSocket::parse(&bytes, Some(Protocol::Tcp)).unwrap();
         assert_eq!(socket.id, SocketId(77));
@@ -183,6 +203,7 @@ mod tests {
         assert_eq!(socket.state, SocketState::Established);
         assert_eq!((socket.uid, socket.inode), (1000, 4242));
         assert_eq!(socket.cgroup_id, Some(9));
+        assert!(socket.is_subflow);
         assert_eq!(socket.counters().unwrap().receive_queue, 5);
     }
 

@@ -2,25 +2,32 @@
 //!
 //! A netlink socket belongs to the namespace it was made in, so another one is
 //! entered once, on a thread made for it (`setns`, `CAP_SYS_ADMIN`), and read
-//! from here afterwards. A socket keeps its namespace alive; one that has no
-//! process left is let go at the next look, 5 seconds later at most.
+//! from here afterwards.
+//!
+//! Every reading looks where the processes are that were not there before, and every
+//! 5 seconds where all are. A netlink socket keeps its namespace alive: one that has no
+//! process left is read once more and let go.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
     sched::{CloneFlags, setns},
     sys::socket::getsockopt,
+    time::{ClockId, clock_gettime},
 };
 
 use super::netlink::{Closings, Lister};
-use crate::{Error, Result, reading::Netns};
+use crate::{Error, Result, backend::ledger::Since, reading::Netns};
+
+const LOOK_AT_ALL: Duration = Duration::from_secs(5);
 
 mod cookie {
     //! `SO_NETNS_COOKIE`, Linux 5.14.
@@ -42,11 +49,41 @@ pub(crate) struct Namespace {
     pub(crate) lister: Lister,
     /// `None`, with the reason, when closed sockets cannot be heard of.
     pub(crate) closings: Result<Closings>,
-    /// It has not been read yet: its sockets may be older than the start.
-    pub(crate) fresh: bool,
+    /// It has not been read yet.
+    fresh: bool,
+    /// Where the bytes of its sockets begin that are in its first list.
+    since: Since,
+    /// When it was found, since boot; `None` when it was there at the start.
+    found: Option<Duration>,
+    /// No process is in it any more.
+    left: bool,
+}
+
+/// Where listed sockets are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) netns: Netns,
+    /// Where the bytes of sockets begin that are in no earlier list.
+    pub(crate) since: Since,
+    /// When the namespace was found, since boot; `None` when it was there at the start. What
+    /// older processes moved on sockets that had closed by then is not known.
+    pub(crate) found: Option<Duration>,
 }
 
 impl Namespace {
+    /// Where the sockets of the next list are.
+    pub(crate) const fn place(&mut self) -> Place {
+        let since = match std::mem::replace(&mut self.fresh, false) {
+            true => self.since,
+            false => Since::Birth,
+        };
+        Place {
+            netns: self.netns,
+            since,
+            found: self.found,
+        }
+    }
+
     /// The namespace of the calling thread.
     pub(crate) fn current() -> Result<Self> {
         let path = "/proc/thread-self/ns/net";
@@ -66,6 +103,9 @@ impl Namespace {
             lister,
             closings: Closings::open(),
             fresh: true,
+            since: Since::Now,
+            found: None,
+            left: false,
         })
     }
 
@@ -88,52 +128,145 @@ impl Namespace {
     }
 }
 
-/// The namespaces that processes are in: inode and a way there.
-///
-/// Processes that may not be looked into are left out.
-pub(crate) fn inhabited(proc: &Path) -> Result<HashMap<u32, PathBuf>> {
-    let failed = |cause| Error::io(proc.display().to_string(), cause);
-    let mut found = HashMap::new();
-    for entry in fs::read_dir(proc).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if !entry
-            .file_name()
-            .as_encoded_bytes()
-            .iter()
-            .all(u8::is_ascii_digit)
-        {
-            continue;
-        }
-        let path = entry.path().join("ns/net");
-        if let Ok(file) = fs::metadata(&path)
-            && let Ok(inode) = u32::try_from(file.ino())
-        {
-            found.entry(inode).or_insert(path);
-        }
-    }
-    Ok(found)
+/// The namespaces that are read.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    /// That of the calling thread first.
+    list: Vec<Namespace>,
+    proc: PathBuf,
+    /// Whether others are read too.
+    all: bool,
+    looked: Option<Instant>,
+    processes: HashSet<i32>,
+    /// Inodes of those that were read and left by all processes.
+    let_go: HashSet<u32>,
+    /// Why some namespace cannot be read.
+    refused: Option<Error>,
 }
 
-/// Lets go of namespaces without processes and enters new ones. The first stays.
-///
-/// The error is why a namespace could not be entered.
-pub(crate) fn follow(namespaces: &mut Vec<Namespace>, proc: &Path) -> Result<()> {
-    let inhabited = inhabited(proc)?;
-    let own = namespaces.first().map(|namespace| namespace.netns.inode);
-    namespaces.retain(|namespace| {
-        Some(namespace.netns.inode) == own || inhabited.contains_key(&namespace.netns.inode)
-    });
-    let mut refused = Ok(());
-    for (inode, path) in inhabited {
-        if namespaces.iter().any(|known| known.netns.inode == inode) {
-            continue;
+impl Namespaces {
+    pub(crate) fn start(proc: PathBuf, all: bool) -> Result<Self> {
+        Ok(Self {
+            list: vec![Namespace::current()?],
+            proc,
+            all,
+            looked: None,
+            processes: HashSet::new(),
+            let_go: HashSet::new(),
+            refused: None,
+        })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Namespace> {
+        self.list.iter()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Namespace> {
+        self.list.get_mut(index)
+    }
+
+    /// Notes why a namespace other than the first could not be read.
+    pub(crate) fn refuse(&mut self, error: Error) {
+        self.refused = Some(error);
+    }
+
+    /// Why other namespaces are not read, or some of them.
+    pub(crate) const fn refused(&self) -> Option<&Error> {
+        self.refused.as_ref()
+    }
+
+    /// Why UDP sockets are not listed.
+    pub(crate) fn udp_refused(&self) -> Option<&Error> {
+        self.iter()
+            .find_map(|namespace| namespace.lister.udp_refused())
+    }
+
+    /// Enters namespaces that processes are in now, and lets go of those that were left.
+    pub(crate) fn follow(&mut self) {
+        if !self.all {
+            return;
         }
-        match Namespace::enter(&path) {
-            Ok(namespace) => namespaces.push(namespace),
-            // Its processes have gone since.
-            Err(error) if error.kind() == crate::ErrorKind::Missing => {}
-            Err(error) => refused = Err(error),
+        let now = Instant::now();
+        let of_all = self
+            .looked
+            .is_none_or(|looked| now.duration_since(looked) >= LOOK_AT_ALL);
+        let found = match self.inhabited(of_all) {
+            Ok(found) => found,
+            Err(error) => return self.refuse(error),
+        };
+        for namespace in &self.list {
+            if namespace.left && !found.contains_key(&namespace.netns.inode) {
+                self.let_go.insert(namespace.netns.inode);
+            }
+        }
+        let let_go = &self.let_go;
+        self.list
+            .retain(|namespace| !let_go.contains(&namespace.netns.inode));
+        if of_all {
+            self.refused = None;
+            let others = self.list.iter_mut().skip(1);
+            for namespace in others {
+                namespace.left = !found.contains_key(&namespace.netns.inode);
+            }
+        }
+        let at_start = self.looked.is_none();
+        if of_all {
+            self.looked = Some(now);
+        }
+        for (inode, path) in found {
+            if self.list.iter().any(|known| known.netns.inode == inode) {
+                continue;
+            }
+            match Namespace::enter(&path) {
+                Ok(mut namespace) => {
+                    if !at_start {
+                        // It had no process at the start, so its sockets are younger; and
+                        // those of one that was let go have been counted before.
+                        if !self.let_go.remove(&inode) {
+                            namespace.since = Since::Birth;
+                        }
+                        namespace.found = clock_gettime(ClockId::CLOCK_BOOTTIME)
+                            .ok()
+                            .map(Duration::from);
+                    }
+                    self.list.push(namespace);
+                }
+                // Its processes have gone since.
+                Err(error) if error.kind() == crate::ErrorKind::Missing => {}
+                Err(error) => self.refused = Some(error),
+            }
         }
     }
-    refused
+
+    /// Where processes are, of all or of new ones: inode and a way there.
+    ///
+    /// Processes that may not be looked into are left out.
+    fn inhabited(&mut self, of_all: bool) -> Result<HashMap<u32, PathBuf>> {
+        let failed = |cause| Error::io(self.proc.display().to_string(), cause);
+        let mut found = HashMap::new();
+        let mut processes = HashSet::with_capacity(self.processes.len());
+        for entry in fs::read_dir(&self.proc).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            processes.insert(pid);
+            if self.processes.contains(&pid) && !of_all {
+                continue;
+            }
+            let path = entry.path().join("ns/net");
+            if let Ok(file) = fs::metadata(&path)
+                && let Ok(inode) = u32::try_from(file.ino())
+            {
+                found.entry(inode).or_insert(path);
+            }
+        }
+        self.processes = processes;
+        Ok(found)
+    }
 }

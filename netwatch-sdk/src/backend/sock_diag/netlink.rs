@@ -52,6 +52,7 @@ pub(crate) struct Lister {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    udp_refused: Option<Error>,
 }
 
 impl AsFd for Lister {
@@ -79,18 +80,31 @@ impl Lister {
             socket,
             sequence: 0,
             buffer: Vec::with_capacity(BUFFER),
+            udp_refused: None,
         })
     }
 
     /// Every TCP and UDP socket, IPv4 and IPv6.
     pub(crate) fn list(&mut self) -> Result<Batch> {
         let mut batch = Batch::default();
-        for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
-            for family in [AF_INET, AF_INET6] {
-                self.dump(family, protocol, &mut batch)?;
+        for family in [AF_INET, AF_INET6] {
+            self.dump(family, IPPROTO_TCP, &mut batch)?;
+        }
+        for family in [AF_INET, AF_INET6] {
+            match self.dump(family, IPPROTO_UDP, &mut batch) {
+                // A module of its own, which kernels for containers often lack.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    self.udp_refused = Some(error);
+                }
+                outcome => outcome?,
             }
         }
         Ok(batch)
+    }
+
+    /// Why UDP sockets were in no list.
+    pub(crate) const fn udp_refused(&self) -> Option<&Error> {
+        self.udp_refused.as_ref()
     }
 
     fn dump(&mut self, family: u8, protocol: u8, batch: &mut Batch) -> Result<()> {
@@ -192,7 +206,7 @@ fn refused(what: String, cause: io::Error) -> Error {
         // What the kernel says when no module answers for the protocol.
         Some(libc::ENOENT) => Error::new(
             ErrorKind::Unsupported,
-            format!("{what}: load the modules inet_diag, tcp_diag and udp_diag"),
+            format!("{what} (load the modules inet_diag, tcp_diag and udp_diag)"),
         )
         .because(cause),
         _ => Error::io(what, cause),
@@ -224,14 +238,14 @@ fn request(family: u8, protocol: u8, sequence: u32) -> Vec<u8> {
 
 /// How a datagram ends an answer.
 #[derive(Debug)]
-enum End {
+pub(crate) enum End {
     More,
     Done,
     Refused(io::Error),
 }
 
 /// Reads the messages of one datagram.
-fn read_messages(
+pub(crate) fn read_messages(
     mut bytes: &[u8],
     sequence: Option<u32>,
     protocol: Option<Protocol>,

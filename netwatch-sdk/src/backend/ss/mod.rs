@@ -150,7 +150,8 @@ impl Ss {
             let said = String::from_utf8_lossy(&ran.stderr);
             refusal = said.lines().next().unwrap_or_default().trim().to_owned();
         }
-        let what = format!("ss refused {:?}: {refusal}", FORMS.last());
+        let form = FORMS.last().copied().unwrap_or_default().join(" ");
+        let what = format!("ss refused {form}: {refusal}");
         Err(Error::new(ErrorKind::Malformed, what))
     }
 
@@ -178,7 +179,11 @@ impl Ss {
         let direction = direction(now, listening)
             .or_else(|| known.as_ref().and_then(|known| known.row.direction))
             .or_else(|| counters.and_then(|counters| counters.direction()));
-        let measured = counters.map(|counters| counters.measure(Fin::Unknown, direction));
+        let is_subflow = now.tcp.is_some_and(|tcp| tcp.is_subflow);
+        let measured = counters.map(|counters| {
+            let measured = counters.measure(Fin::Unknown, direction);
+            measured.of_subflow(is_subflow)
+        });
         let mut holders: Vec<ProcessId> = now
             .holders
             .iter()

@@ -9,12 +9,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use super::dns;
 use crate::{
     backend::feed::Sink,
     collector::lock,
     detect::{Actor, ConnectionAttempt, ConnectionFailed, Detectors, Event, Failure, Host, Moment},
     event::{self, Change, ConnectionEvent, Side},
-    reading::{Attribution, Direction, Protocol},
+    reading::{Attribution, Direction, Protocol, dns::DnsDatagram},
 };
 
 /// The port of DNS servers.
@@ -37,6 +38,10 @@ impl Sink for Watch {
         if let Some(event) = translate(connection) {
             detectors.observe(Moment::of_wall(connection.time), &event);
         }
+    }
+
+    fn dns(&self, message: &DnsDatagram<'_>) {
+        dns::observe(&self.0, message);
     }
 
     fn end(&self) {}

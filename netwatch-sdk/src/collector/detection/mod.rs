@@ -15,6 +15,7 @@
     allow(dead_code, reason = "only kernel programs give events")
 )]
 mod connections;
+mod dns;
 mod retransmits;
 
 use std::{
@@ -32,11 +33,11 @@ use crate::{
     Result,
     backend::Measure,
     detect::{
-        Actor, ClientSocket, Detectors, DnsAsker, DnsMessage, DnsStatistics, Event, Evicted,
-        InterfaceRate, Moment, Raised, Thresholds,
+        Detectors, DnsAsker, DnsStatistics, Event, Evicted, InterfaceRate, Moment, Raised,
+        Thresholds,
     },
     error::chain,
-    reading::{Reading, dns::DnsDatagram},
+    reading::Reading,
     wire::{InterfaceMetric, Snapshot},
 };
 
@@ -109,14 +110,9 @@ impl Detection {
 
     /// Takes what the backend has seen since the last time.
     pub(super) fn feed(&mut self, backend: &mut dyn Measure) -> Result<()> {
-        let mut detectors = lock(&self.detectors);
-        self.sees_dns = backend.dns(&mut |datagram| {
-            detectors.observe(
-                Moment::of(datagram.at),
-                &Event::DnsMessage(message(&datagram)),
-            );
-        })?;
-        detectors.tick(Instant::now());
+        // Locked for one message at a time: the feed's thread takes the two in the same order.
+        self.sees_dns = backend.dns(&mut |datagram| dns::observe(&self.detectors, &datagram))?;
+        lock(&self.detectors).tick(Instant::now());
         Ok(())
     }
 
@@ -158,26 +154,6 @@ impl Detection {
             dns_askers: detectors.dns_askers(),
             evicted: detectors.evicted(),
         }
-    }
-}
-
-fn message<'a>(datagram: &DnsDatagram<'a>) -> DnsMessage<'a> {
-    let (source, destination) = if datagram.sent {
-        (datagram.local, datagram.remote)
-    } else {
-        (datagram.remote, datagram.local)
-    };
-    DnsMessage {
-        source: source.ip().into(),
-        source_port: source.port(),
-        destination: destination.ip().into(),
-        destination_port: destination.port(),
-        payload: datagram.message,
-        actor: datagram.owner.map(|(id, name)| Actor { pid: id.pid, name }),
-        socket: Some(ClientSocket {
-            id: datagram.socket,
-            forwards: datagram.forwards,
-        }),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     backend::feed::{Feed, Running, Sink},
     collector::lock,
     event::Event,
+    reading::dns::DnsDatagram,
 };
 
 /// Gives what a feed delivers to every sink.
@@ -25,6 +26,12 @@ impl Sink for Sinks {
     fn take(&self, event: &Event) {
         for sink in lock(&self.0).iter() {
             sink.take(event);
+        }
+    }
+
+    fn dns(&self, message: &DnsDatagram<'_>) {
+        for sink in lock(&self.0).iter() {
+            sink.dns(message);
         }
     }
 

@@ -31,6 +31,7 @@ pub(crate) const SHAPE: Shape = Shape {
         ("nx", |actor| ask(actor, "nx", NX, Way::Unconnected)),
         ("fail", |actor| ask(actor, "fail", FAIL, Way::Connected)),
         ("slow", |actor| ask(actor, "slow", SLOW, Way::Connected)),
+        ("many", many),
         ("silent", silent),
         ("noise", noise),
         ("tunnel", tunnel),
@@ -45,8 +46,9 @@ pub(super) const MAPPED: u16 = 20;
 pub(super) const FROM_53: u16 = 10;
 pub(super) const NX: u16 = 25;
 pub(super) const FAIL: u16 = 15;
+pub(super) const MANY: u16 = 3_000;
 pub(super) const SLOW: u16 = 5;
-pub(super) const SILENT: u16 = 100;
+pub(super) const SILENT: u16 = 5_000;
 pub(super) const NOISE: usize = 10_000;
 pub(super) const TUNNEL: u16 = 200;
 pub(super) const PAGE: u16 = 45;
@@ -166,6 +168,20 @@ fn ask(actor: &Actor, kind: &str, count: u16, way: Way) -> Result<()> {
     let own = socket(server, way)?;
     for id in 0..count {
         exchange(&own, server, way, id, &format!("{kind}-{id}.{kind}.test"))?;
+    }
+    done()
+}
+
+/// Asks as fast as a collector without optimization can follow on a busy machine.
+fn many(actor: &Actor) -> Result<()> {
+    let server = actor.peer()?;
+    let own = socket(server, Way::Connected)?;
+    for id in 0..MANY {
+        let name = format!("many-{id}.many.test");
+        exchange(&own, server, Way::Connected, id, &name)?;
+        if id % 4 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
     done()
 }

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| netwatch_sdk::fuzzing::resolv_conf(text));
