@@ -60,7 +60,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "every traffic shape: each TCP socket is closed once, with the bytes it moved",
             every_shape::every_shape,
         ),
-        trial(
+        alone(
             "events-prefork",
             "an accepted connection is the listener's owner's until another process uses it",
             prefork,
@@ -87,7 +87,7 @@ fn collector(settings: impl FnOnce(Builder) -> Builder) -> Result<Collector> {
 
 /// Loses nothing on a busy machine either.
 fn roomy(builder: Builder) -> Builder {
-    builder.event_buffer_bytes(64 << 20)
+    builder.event_buffer_bytes(16 << 20)
 }
 
 /// A server and a client of one shape, started one after the other.
