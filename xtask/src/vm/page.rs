@@ -17,7 +17,12 @@ tests in it, once for each hook that can count payload there.
 
 A cell is how many bytes the collector was off, in processes and in sockets together; 0 also says that
 every name, owner, address and direction was right. `–` with a number: cannot run there, for the reason
-of that number. An empty cell: the test does not ask by hook, and ran with another.
+of that number. An empty cell: the test does not ask by hook, and ran with the first one.
+
+The hook `cgroup` counts packets and no calls, so it has no column: `packets-alone` compares it with the hook of each
+column, packets to the byte and payload as a lower bound, and `refusal-…` and `switch-…` are the hosts that need it.
+
+Seconds are those from switching a machine on to the end of its tests, with whatever else the host did meanwhile.
 ";
 
 const ABOUT_COUNTS: &str = "\
@@ -91,16 +96,22 @@ pub(super) fn tables(all: &[Tested]) -> String {
 }
 
 fn kernels(all: &[Tested]) -> String {
-    let mut table = String::from("| kernel | Debian's package | hooks |\n|---|---|---|\n");
+    let mut table =
+        String::from("| kernel | Debian's package | hooks | seconds |\n|---|---|---|---:|\n");
     for tested in all {
         let kernel = &tested.kernel;
         let packages: Vec<&str> = kernel.packages.lines().collect();
+        let mut ends = tested.lines.iter().filter_map(|line| match line {
+            Line::Run { run } => Some(run.uptime),
+            _ => None,
+        });
         let _ = writeln!(
             table,
-            "| {} | {} | {} |",
+            "| {} | {} | {} | {:.0} |",
             kernel.kernel.name,
             packages.join(", "),
-            kernel.kernel.hooks.join(", ")
+            kernel.kernel.hooks.join(", "),
+            ends.next_back().unwrap_or_default()
         );
     }
     table

@@ -62,6 +62,8 @@ pub(super) struct Program {
 pub(super) struct Run {
     pub(super) hook: String,
     pub(super) code: i32,
+    /// Seconds since the machine was started.
+    pub(super) uptime: f64,
 }
 
 impl Line {
