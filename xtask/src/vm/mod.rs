@@ -67,6 +67,9 @@ pub(crate) struct VmTest {
     /// Fetch the newest kernels, whatever is in the cache folder
     #[arg(long)]
     update: bool,
+    /// Write docs/kernel-matrix.md, though not all kernels, hooks or tests were asked for
+    #[arg(long)]
+    write: bool,
     /// How long a kernel's tests may take
     #[arg(long, value_name = "SECONDS", default_value_t = LIMIT_SECONDS)]
     time_limit: u64,
@@ -92,6 +95,7 @@ impl VmTest {
             test: None,
             again: false,
             update: false,
+            write: false,
             time_limit: LIMIT_SECONDS,
             list: false,
         }
@@ -130,7 +134,8 @@ impl VmTest {
             all.push(tested);
         }
         println!("{}", page::tables(&all));
-        if self.is_everything() && all.iter().all(|tested| tested.cut_off.is_none()) {
+        let complete = all.iter().all(|tested| tested.cut_off.is_none());
+        if self.write || self.is_everything() && complete {
             let listed = command::output(Command::new(&tests).arg("--list"))?;
             let page = page::page(&all, &listed);
             let path = workspace::root()?.join(page::PATH);
