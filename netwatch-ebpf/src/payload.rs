@@ -13,8 +13,8 @@
 //! call), and a peek does not move it. Writes `SOCKETS`, `PROCESSES`, `COUNTERS`.
 //!
 //! Cost of a run, less an empty program's (`cargo xtask bench programs`):
-//! `sock_send_length` 40 ns, `sock_recv_length` 19 ns (half of them TCP),
-//! `tcp_rcv_space_adjust` 25 ns.
+//! `sock_send_length` 59 ns, `sock_recv_length` 35 ns (half of them TCP),
+//! `tcp_rcv_space_adjust` 73 ns.
 
 use core::{ffi::c_void, ptr};
 

@@ -45,7 +45,7 @@ use other as os;
 use std::collections::HashMap;
 
 #[cfg(target_os = "linux")]
-pub(crate) use self::linux::owners;
+pub(crate) use self::linux::{clock, owners};
 pub(crate) use self::{
     command::Runner,
     host::Host,

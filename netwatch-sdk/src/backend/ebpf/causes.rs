@@ -38,10 +38,17 @@ pub(super) fn of_silence() -> String {
     }
 }
 
-/// Why the kernel refuses what these capabilities permit, as far as this host tells.
-pub(super) fn of_refusal() -> Vec<String> {
+/// Why the kernel denies what these capabilities permit, as far as this host tells.
+pub(super) fn of_denial() -> Vec<String> {
     let mut causes = explain(Path::new("/"));
     causes.extend(locked_memory());
+    causes
+}
+
+/// Why the kernel refuses what it does not deny.
+pub(super) fn of_refusal() -> Vec<String> {
+    let mut causes: Vec<String> = lockdown(Path::new("/")).into_iter().collect();
+    causes.extend(switches_off(Path::new("/")));
     causes
 }
 
@@ -55,14 +62,7 @@ fn switches_off(root: &Path) -> Vec<String> {
 }
 
 fn explain(root: &Path) -> Vec<String> {
-    let mut causes = Vec::new();
-    let lockdown = read(root, "sys/kernel/security/lockdown");
-    if lockdown.is_some_and(|text| text.contains("[confidentiality]")) {
-        causes.push(
-            "the kernel is locked down against reading its memory (boot with lockdown=integrity)"
-                .to_owned(),
-        );
-    }
+    let mut causes: Vec<String> = lockdown(root).into_iter().collect();
     let paranoid = read(root, "proc/sys/kernel/perf_event_paranoid");
     if let Some(level) = paranoid.and_then(|text| text.parse::<i32>().ok())
         && level > MOST_PARANOID
@@ -89,6 +89,14 @@ fn explain(root: &Path) -> Vec<String> {
     }
     causes.extend(switches_off(root));
     causes
+}
+
+fn lockdown(root: &Path) -> Option<String> {
+    let text = read(root, "sys/kernel/security/lockdown")?;
+    text.contains("[confidentiality]").then(|| {
+        "the kernel is locked down against reading its memory (boot with lockdown=integrity)"
+            .to_owned()
+    })
 }
 
 fn locked_memory() -> Option<String> {

@@ -31,7 +31,11 @@ pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> 
             ),
         );
     }
-    let mut causes = causes::of_refusal();
+    let mut causes = if is_denied {
+        causes::of_denial()
+    } else {
+        causes::of_refusal()
+    };
     if causes.is_empty() && is_denied {
         causes.push("this kernel or a security policy forbids it".to_owned());
     }

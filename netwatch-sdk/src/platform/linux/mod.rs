@@ -1,5 +1,6 @@
 //! Linux: files of `/proc`, `/sys` and `/etc`.
 
+pub(crate) mod clock;
 mod disk_io;
 mod file_systems;
 mod interfaces;

@@ -43,7 +43,7 @@ impl Owners {
     pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
-            ticks_per_second: procfs::ticks_per_second(),
+            ticks_per_second: super::clock::ticks_per_second(),
             holders: IdMap::default(),
             names: HashMap::new(),
             unheld: IdSet::default(),

@@ -25,6 +25,7 @@ use super::super::{accounts, load, syscall};
 use crate::{
     Error, ErrorKind, Result,
     backend::id_hash::{IdMap, IdSet},
+    platform::clock::ticks_per_second,
     reading::{Payload, Protocol, SocketState},
 };
 
@@ -244,7 +245,7 @@ fn with_start(key: ProcessKey, seen_ns: u64, process: Option<&Shown>) -> Process
 
 fn show(tgid: u32) -> Option<Shown> {
     let stat = Process::new(i32::try_from(tgid).ok()?).ok()?.stat().ok()?;
-    let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
+    let tick_ns = 1_000_000_000 / ticks_per_second();
     let mut comm = [0; 16];
     for (place, byte) in comm.iter_mut().zip(stat.comm.bytes().take(15)) {
         *place = byte;
