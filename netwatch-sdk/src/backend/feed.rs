@@ -29,6 +29,9 @@ pub(crate) trait Sink: Debug + Send + Sync {
     /// Takes one. Called by one thread at a time, which must not have to wait.
     fn take(&self, event: &Event);
 
+    /// Nothing more has happened for now: whoever waits may be woken.
+    fn flush(&self) {}
+
     /// Takes a DNS message that could not wait for the next reading, likewise.
     fn dns(&self, _message: &DnsDatagram<'_>) {}
 

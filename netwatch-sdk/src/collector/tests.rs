@@ -1,5 +1,13 @@
+use std::thread;
+
 use super::*;
-use crate::{Error, ErrorKind, reading::Source};
+
+use crate::{
+    Error, ErrorKind,
+    backend::feed::{Feed, Running, Sink},
+    event::{self, Event},
+    reading::Source,
+};
 
 /// A backend that has stopped working.
 #[derive(Debug)]
@@ -82,4 +90,63 @@ fn a_forced_backend_that_fails_is_an_error() {
     let (collector, _) = breaking(&Collector::builder().backend(Backend::SockDiag));
     let failure = collector.reader().network().unwrap_err();
     assert_eq!(failure.to_string(), "the map is gone");
+}
+
+#[test]
+fn a_backend_without_events_says_which_one_has_them() {
+    let settings = Collector::builder().backend(Backend::SockDiag);
+    let error = settings.start().unwrap().events().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let said = error.to_string();
+    assert!(
+        said.contains("ebpf") && said.contains("sock_diag runs"),
+        "{said}"
+    );
+}
+
+/// Delivers one event, then nothing until its sink ends.
+#[derive(Debug)]
+struct Single;
+
+#[derive(Debug)]
+struct Delivered;
+
+impl Feed for Single {
+    fn start(&self, sink: Arc<dyn Sink>) -> Result<Box<dyn Running>> {
+        sink.take(&Event::Lost(event::Lost {
+            time: chrono::Utc::now(),
+            events: 3,
+        }));
+        Ok(Box::new(Delivered))
+    }
+
+    fn lost(&self) -> u64 {
+        3
+    }
+}
+
+impl Running for Delivered {
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn streams_end_when_their_backend_is_replaced() {
+    let (collector, _) = breaking(&Collector::builder());
+    lock(&collector.core).hub = Some(Hub::new(Arc::new(Single)));
+    assert_eq!(collector.status().lost.events, 3);
+    let mut events = collector.events().unwrap();
+    let mut stream = collector.events().unwrap().into_stream();
+    let first = events.next();
+    assert!(matches!(first, Some(Event::Lost(lost)) if lost.events == 3));
+    assert!(!events.is_over());
+    let waiting = thread::spawn(move || (events.next(), events.is_over()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let streaming = thread::spawn(move || runtime.block_on(stream.next()));
+    collector.reader().network().unwrap();
+    assert_eq!(waiting.join().unwrap(), (None, true));
+    assert_eq!(streaming.join().unwrap(), None);
 }

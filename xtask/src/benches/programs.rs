@@ -141,7 +141,9 @@ pub(crate) fn costs(rounds: u16) -> Result<Vec<Row>> {
 fn measure(rounds: u16) -> Result<Vec<Row>> {
     let root = cgroup_root()?;
     let work = Work::new()?;
-    let collector = Collector::builder().backend(Backend::Ebpf).start()?;
+    // The detectors are subscribers too.
+    let builder = Collector::builder().backend(Backend::Ebpf);
+    let collector = builder.without_detectors().start()?;
     let mut pairs = Vec::new();
     for own in bpf::own_programs()? {
         match own.empty()? {

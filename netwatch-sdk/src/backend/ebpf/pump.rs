@@ -256,6 +256,7 @@ fn run(
                 }));
                 lost_before = lost;
             }
+            sink.flush();
             if stops_while_waiting(stop, &[], PollTimeout::ZERO)? {
                 return Ok(());
             }

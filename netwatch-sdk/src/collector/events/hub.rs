@@ -35,6 +35,12 @@ impl Sink for Sinks {
         }
     }
 
+    fn flush(&self) {
+        for sink in lock(&self.0).iter() {
+            sink.flush();
+        }
+    }
+
     fn end(&self) {
         for sink in lock(&self.0).drain(..) {
             sink.end();

@@ -116,11 +116,15 @@ impl Collector {
     pub(crate) fn subscribe(&self, sink: Arc<dyn Sink>) -> Result<Subscription> {
         let core = lock(&self.core);
         let hub = core.hub.as_ref().ok_or_else(|| {
+            let running = match core.backend.status().hook {
+                Some(hook) => format!("{} with hook {hook}", core.ladder.current()),
+                None => core.ladder.current().to_owned(),
+            };
             Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "events come from the backend ebpf, and {} runs here (see doctor)",
-                    core.ladder.current()
+                    "events come from tracing programs (backend ebpf), and {running} runs here: \
+                     netwatch-collector doctor says why"
                 ),
             )
         })?;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use netwatch_sdk::{
-    Events,
+    Collector, Events,
     event::{Change, ConnectionEvent, Event, Side},
     reading::{Attribution, Direction, Protocol},
 };
@@ -86,7 +86,9 @@ impl Heard {
     }
 
     /// Fails unless the events are exactly those that the processes know of.
-    pub(super) fn check(&self, truth: &Truth) -> Result<()> {
+    pub(super) fn check(&self, collector: &Collector, truth: &Truth) -> Result<()> {
+        let maps = collector.status().maps;
+        let in_table = maps.iter().any(|map| map.name == "SOCKET_TABLE");
         ensure!(self.lost == 0, "{} events are lost", self.lost);
         let processes: HashMap<u32, &ProcessTruth> = truth
             .processes
@@ -98,7 +100,7 @@ impl Heard {
             known.insert(attempt.cookie);
             let events = self.connections.get(&attempt.cookie);
             let events = events.with_context(|| format!("no event of {attempt:?}"))?;
-            check(attempt, events, &processes).with_context(|| format!("{attempt:?}: {events:#?}"))?;
+            check(attempt, events, &processes, in_table).with_context(|| format!("{attempt:?}: {events:#?}"))?;
         }
         for event in &self.events {
             if let Attribution::Process(id) = event.process
@@ -136,6 +138,7 @@ fn check(
     attempt: &Attempt,
     events: &[Arc<ConnectionEvent>],
     processes: &HashMap<u32, &ProcessTruth>,
+    in_table: bool,
 ) -> Result<()> {
     ensure!(story(events) == attempt.story, "{}", story(events));
     let mut before = None;
@@ -147,6 +150,16 @@ fn check(
         };
         let process = processes.get(&pid);
         let process = process.context("the process did not report")?;
+        let is_unused = attempt.tx + attempt.rx == 0
+            || matches!(change, Change::Opened | Change::Established);
+        if in_table && attempt.incoming && !attempt.udp && is_unused {
+            ensure!(
+                event.process == Attribution::Unknown,
+                "{:?}",
+                event.process
+            );
+            continue;
+        }
         let Attribution::Process(id) = event.process else {
             bail!("{change:?} is of {:?}", event.process);
         };

@@ -4,30 +4,39 @@ use anyhow::{Result, bail, ensure};
 use chrono::{DateTime, Utc};
 use netwatch_sdk::Events;
 
-use super::{Pair, attempt::Heard, collector, traffic::{SHAPES, SILENCE}};
+use super::{
+    Pair,
+    attempt::Heard,
+    collector, listen_while, roomy,
+    traffic::{SHAPES, SILENCE},
+};
+use crate::truth::Truth;
 
 /// Compares with a second collector whose buffer is large enough, over the time from a
 /// moment before the traffic to one after it.
 pub(super) fn lost() -> Result<()> {
     let tiny = collector(|builder| builder.event_buffer_bytes(4096))?;
-    let roomy = collector(|builder| builder.event_buffer_bytes(64 << 20))?;
+    let roomy = collector(roomy)?;
     let (mut few, mut all) = (tiny.events()?, roomy.events()?);
-    let (mut heard_few, mut heard_all) = (Heard::default(), Heard::default());
-    settle(&mut heard_few, &mut few)?;
-    let (begin, before) = (Utc::now(), heard_few.lost);
-    let mut pair = Pair::start(&SHAPES[0], "serve", None)?;
-    pair.drive(&SHAPES[0], "drive")?;
-    let truth = pair.done()?;
+    settle(&mut Heard::default(), &mut few)?;
+    let (begin, before) = (Utc::now(), tiny.status().lost.events);
+    let mut truth = Truth::default();
+    let [mut heard_few, mut heard_all] = listen_while([&mut few, &mut all], || {
+        let mut pair = Pair::start(&SHAPES[0], "serve", None)?;
+        pair.drive(&SHAPES[0], "drive")?;
+        truth = pair.done()?;
+        Ok(())
+    })?;
     settle(&mut heard_few, &mut few)?;
     let end = Utc::now();
+    let counted = tiny.status().lost.events - before;
     ensure!(
-        heard_few.lost == tiny.status().lost.events,
-        "{} in the stream, {} in the status",
-        heard_few.lost,
-        tiny.status().lost.events
+        heard_few.lost == counted,
+        "{} in the stream, {counted} in the status",
+        heard_few.lost
     );
     heard_all.listen_for(&mut all, &truth);
-    heard_all.check(&truth)?;
+    heard_all.check(&roomy, &truth)?;
     let during = |heard: &Heard| {
         let is_during = |time: DateTime<Utc>| (begin..end).contains(&time);
         let events = heard.events.iter();
@@ -35,7 +44,7 @@ pub(super) fn lost() -> Result<()> {
     };
     let (few, lost, all) = (
         during(&heard_few),
-        heard_few.lost - before,
+        heard_few.lost,
         during(&heard_all),
     );
     ensure!(lost > 100, "only {lost} lost");

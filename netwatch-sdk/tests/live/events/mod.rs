@@ -1,8 +1,10 @@
 //! Events: real connections of known kinds, and exactly their events.
 
 pub(crate) mod attempt;
+mod every_shape;
 mod lost;
 pub(crate) mod traffic;
+mod unreachable;
 
 use std::{
     net::SocketAddr,
@@ -43,6 +45,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             "10,000 connections of all kinds give exactly their events, to two subscribers",
             ten_thousand,
         ),
+        trial(
+            "events-table",
+            "the same with the records of sockets in a table, where no listener is known",
+            in_table,
+        ),
+        trial(
+            "events-unreachable",
+            "attempts to reach nobody on a wire",
+            unreachable::unreachable,
+        ),
+        trial(
+            "events-shapes",
+            "every traffic shape: each TCP socket is closed once, with the bytes it moved",
+            every_shape::every_shape,
+        ),
         alone(
             "events-prefork",
             "an accepted connection is the listener's owner's until another process uses it",
@@ -66,6 +83,11 @@ fn collector(settings: impl FnOnce(Builder) -> Builder) -> Result<Collector> {
         Err(error) if !nix::unistd::geteuid().is_root() => Err(unavailable("needs root", error)),
         other => other.context("start the collector"),
     }
+}
+
+/// Loses nothing on a busy machine either.
+fn roomy(builder: Builder) -> Builder {
+    builder.event_buffer_bytes(16 << 20)
 }
 
 /// A server and a client of one shape, started one after the other.
@@ -113,7 +135,7 @@ impl Pair {
 fn ten_thousand() -> Result<()> {
     // A listener that is older than the collector.
     let older = Pair::start(&SHAPES[0], "serve", None)?;
-    let collector = collector(|builder| builder)?;
+    let collector = collector(roomy)?;
     let mut one = collector.events()?;
     let mut other = collector.events()?;
     let mut pairs = vec![older];
@@ -125,32 +147,58 @@ fn ten_thousand() -> Result<()> {
     for (pair, shape) in pairs.iter_mut().zip(shapes) {
         pair.drive(shape, "drive")?;
     }
-    let (mut heard, mut also) = (Heard::default(), Heard::default());
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| -> Result<()> {
-        for (heard, events) in [(&mut heard, &mut one), (&mut also, &mut other)] {
-            let over = &over;
-            scope.spawn(move || {
-                while !over.load(Relaxed) {
-                    heard.listen(events, SILENCE, |_| false);
-                }
-            });
-        }
-        let done = pairs.iter_mut().try_for_each(|pair| {
+    let [mut heard, mut also] = listen_while([&mut one, &mut other], || {
+        pairs.iter_mut().try_for_each(|pair| {
             truth.add_all(pair.done()?);
             Ok(())
-        });
-        over.store(true, Relaxed);
-        done
+        })
     })?;
     heard.listen_for(&mut one, &truth);
     also.listen_for(&mut other, &truth);
     let outgoing = truth.attempts.iter().filter(|one| !one.incoming).count();
     ensure!(outgoing >= 10_000, "only {outgoing} connections");
-    heard.check(&truth)?;
-    also.check(&truth)?;
+    heard.check(&collector, &truth)?;
+    also.check(&collector, &truth)?;
     ensure!(collector.status().lost.events == 0, "the status counts lost events");
     Ok(())
+}
+
+/// What subscribers hear while something is done.
+fn listen_while<const COUNT: usize>(
+    subscribers: [&mut Events; COUNT],
+    work: impl FnOnce() -> Result<()>,
+) -> Result<[Heard; COUNT]> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let heard = subscribers.map(|events| {
+            let over = &over;
+            scope.spawn(move || {
+                let mut heard = Heard::default();
+                while !over.load(Relaxed) {
+                    heard.listen(events, SILENCE, |_| false);
+                }
+                heard
+            })
+        });
+        let done = work();
+        over.store(true, Relaxed);
+        let heard = heard.map(|thread| thread.join().unwrap_or_default());
+        done.map(|()| heard)
+    })
+}
+
+fn in_table() -> Result<()> {
+    let collector = collector(|builder| roomy(builder.in_table()))?;
+    let mut events = collector.events()?;
+    let mut pair = Pair::start(&SHAPES[2], "serve", None)?;
+    pair.drive(&SHAPES[2], "drive")?;
+    let mut truth = Truth::default();
+    let [mut heard] = listen_while([&mut events], || {
+        truth = pair.done()?;
+        Ok(())
+    })?;
+    heard.listen_for(&mut events, &truth);
+    heard.check(&collector, &truth)
 }
 
 fn prefork() -> Result<()> {
@@ -159,7 +207,7 @@ fn prefork() -> Result<()> {
     let truth = visited("prefork")?;
     let mut heard = Heard::default();
     heard.listen_for(&mut events, &truth);
-    heard.check(&truth)
+    heard.check(&collector, &truth)
 }
 
 /// What came of a few connections to a server.
@@ -185,7 +233,7 @@ fn dropped() -> Result<()> {
     let truth = visited("prefork")?;
     let mut heard = Heard::default();
     heard.listen_for(&mut events, &truth);
-    heard.check(&truth)?;
+    heard.check(&collector, &truth)?;
     for attempt in &unheard.attempts {
         let found = heard.connections.get(&attempt.cookie);
         ensure!(found.is_none(), "{attempt:?}: {found:?}");

@@ -31,7 +31,7 @@ const BASE: Shape = Shape {
     about: "connections that open, fail and close in every way",
     serve: Some(serve),
     drive,
-    more: &[("prefork", prefork), ("few", few)],
+    more: &[("prefork", prefork), ("few", few), ("unreachable", unreachable)],
     ..Shape::BASE
 };
 
@@ -401,6 +401,23 @@ fn few(actor: &Actor) -> Result<()> {
     let mut attempts = Attempts(Vec::new());
     for kind in [NORMAL, NORMAL, NORMAL, QUIT] {
         visit(actor.shape.family, server, kind, 10, 20, &mut attempts)?;
+    }
+    attempts.tell()?;
+    hold()
+}
+
+/// Attempts to reach each of the addresses, where nobody is.
+fn unreachable(actor: &Actor) -> Result<()> {
+    let mut attempts = Attempts(Vec::new());
+    for peer in &actor.peers {
+        let family = match peer {
+            SocketAddr::V4(_) => Family::V4,
+            SocketAddr::V6(_) => Family::V6,
+        };
+        let fd = stream(family)?;
+        let error = socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(*peer));
+        ensure!(error == Err(Errno::EHOSTUNREACH), "{peer}: {error:?}");
+        attempts.add(&fd, *peer, "opened unreachable(113)")?;
     }
     attempts.tell()?;
     hold()
