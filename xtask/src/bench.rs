@@ -8,10 +8,11 @@ use clap::builder::PossibleValuesParser;
 
 use crate::{command, debian, workspace};
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "throughput",
     "requests",
     "connections",
+    "dns",
     "programs",
     "sockets",
     "memory",
@@ -27,6 +28,7 @@ What is measured:
   throughput  loopback TCP bytes a second, without and with the collector
   requests    64-byte requests and responses a second, without and with it
   connections TCP connections a second, without and with it, and with a subscriber of events
+  dns         CPU time of a DNS message, without and with it and its detectors
   programs    nanoseconds of each kernel program less those of an empty one on the same hook
   sockets     reading 10,000 and 50,000 sockets, and `ss -tunapi`
   memory      resident memory at 10,000 sockets

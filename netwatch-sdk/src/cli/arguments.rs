@@ -53,6 +53,9 @@ pub(crate) struct Sampling {
     /// Count payload by this hook of the kernel or not at all
     #[arg(long, value_parser = hooks(), conflicts_with = "backend")]
     hook: Option<Hook>,
+    /// Look at no DNS message and detect nothing
+    #[arg(long)]
+    no_detectors: bool,
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +131,9 @@ impl Sampling {
         let mut builder = Collector::builder().backend(self.backend);
         if let Some(hook) = self.hook {
             builder = builder.hook(hook);
+        }
+        if self.no_detectors {
+            builder = builder.without_detectors();
         }
         let collector = builder.start().context(CannotRun)?;
         if let Some(refusal) = collector.status().refused.first() {

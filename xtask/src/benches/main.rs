@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `traffic` | throughput and requests, without and with the command running |
 //! | `connections` | connections that open and close, without and with a subscriber of events |
+//! | `dns` | a DNS message, without and with the collector and its detectors |
 //! | `programs` | each kernel program beside an empty one |
 //! | `sockets` | a reading beside `ss -tunapi` |
 //! | `userspace` | the backends that need no kernel program |
@@ -16,6 +17,7 @@ mod btf;
 mod clock;
 mod collector;
 mod connections;
+mod dns;
 mod floor;
 mod footprint;
 mod holders;
@@ -81,6 +83,7 @@ impl Measure {
                 "throughput" => traffic::throughput(&self.collector, self.rounds)?,
                 "requests" => traffic::requests(&self.collector, self.rounds)?,
                 "connections" => connections::rate(self.rounds)?,
+                "dns" => dns::messages(self.rounds)?,
                 "programs" => programs::costs(self.rounds)?,
                 "sockets" => sockets::read(self.rounds)?,
                 "memory" => footprint::memory(&self.collector)?,

@@ -99,7 +99,8 @@ fn lockdown(root: &Path) -> Option<String> {
     })
 }
 
-fn locked_memory() -> Option<String> {
+/// A limit that denies maps before Linux 5.11.
+pub(super) fn locked_memory() -> Option<String> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

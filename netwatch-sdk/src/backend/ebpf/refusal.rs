@@ -23,13 +23,16 @@ pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> 
     let lacking = capabilities::lacking();
     let is_denied = matches!(code, Some(libc::EPERM | libc::EACCES));
     if is_denied && !lacking.is_empty() {
-        return Error::new(
-            ErrorKind::Permission,
-            format!(
-                "{part}: {said}; needs {} (run as root, or grant them: setcap, or --cap-add for a container)",
-                lacking.join(", ")
-            ),
+        let mut why = format!(
+            "{part}: {said}; needs {} (run as root, or grant them: setcap, or --cap-add for a container)",
+            lacking.join(", ")
         );
+        // With it, maps are denied for their size alone.
+        let may_make_maps = !lacking.iter().any(|name| name == "CAP_BPF");
+        if let Some(limit) = causes::locked_memory().filter(|_| may_make_maps) {
+            why = format!("{why}; {limit}");
+        }
+        return Error::new(ErrorKind::Permission, why);
     }
     let mut causes = if is_denied {
         causes::of_denial()
