@@ -82,7 +82,7 @@ pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
 
 /// What happened to connections, while someone listens.
 #[btf_map]
-pub static EVENTS: RingBuf<ConnectionEvent, { 1 << 20 }> = RingBuf::new();
+pub static EVENTS: RingBuf<ConnectionEvent, { 2 << 20 }> = RingBuf::new();
 
 /// Who listens, in each listening socket; a socket made for a connection inherits it.
 #[btf_map]

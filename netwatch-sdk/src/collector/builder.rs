@@ -114,7 +114,7 @@ impl Builder {
     }
 
     /// Room for events that no subscriber has been given yet, in bytes of kernel memory,
-    /// 184 an event; 1 MiB by default, rounded like
+    /// 184 an event; 2 MiB by default, rounded like
     /// [`closed_buffer_bytes`](Self::closed_buffer_bytes). When it is full, events are
     /// lost, and the stream says how many.
     #[must_use]

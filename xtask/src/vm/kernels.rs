@@ -9,26 +9,27 @@ pub(super) struct Kernel {
     pub(super) suite: &'static str,
     /// The packages that together make it; `*` stands for the version.
     pub(super) packages: &'static [&'static str],
-    /// The hooks by which payload can be counted on it, best first.
+    /// The hooks by which calls can be counted on it, best first.
     pub(super) hooks: &'static [&'static str],
 }
 
-const EVERY_HOOK: &[&str] = &["tp_btf"];
-/// The tracepoints that tell return values came with 6.3.
-const WITHOUT_TP_BTF: &[&str] = &[];
+const EVERY_HOOK: &[&str] = &["tp_btf", "fentry", "kprobe"];
+/// The tracepoints that tell return values came with 6.3; trampolines on these functions
+/// can be taken off without risk since 6.9.
+const KPROBE: &[&str] = &["kprobe"];
 
 pub(super) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "5.10",
         suite: "bullseye-security",
         packages: &["linux-image-5.10.0-*-cloud-amd64"],
-        hooks: WITHOUT_TP_BTF,
+        hooks: KPROBE,
     },
     Kernel {
         name: "6.1",
         suite: "bookworm-security",
         packages: &["linux-image-6.1.0-*-cloud-amd64"],
-        hooks: WITHOUT_TP_BTF,
+        hooks: KPROBE,
     },
     Kernel {
         name: "6.12",

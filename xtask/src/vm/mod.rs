@@ -26,7 +26,7 @@ use prepared::Prepared;
 use report::{Line, Outcome};
 
 const LIMIT_SECONDS: u64 = 180;
-const HOOKS: [&str; 4] = ["tp_btf", "fentry", "kprobe", "cgroup"];
+const HOOKS: [&str; 3] = ["tp_btf", "fentry", "kprobe"];
 const PACKAGES: [&str; 7] = [
     "binutils",
     "busybox-static",
@@ -55,6 +55,9 @@ pub(crate) struct VmTest {
     /// The kernels; all of them when none is named
     #[arg(value_name = "KERNEL", value_parser = PossibleValuesParser::new(KERNELS.map(|kernel| kernel.name)))]
     kernels: Vec<String>,
+    /// Only the oldest of them that has one of the hooks
+    #[arg(long)]
+    oldest: bool,
     /// Count payload by this hook only; may be given several times
     #[arg(long, value_name = "HOOK", value_parser = PossibleValuesParser::new(HOOKS))]
     hook: Vec<String>,
@@ -67,6 +70,9 @@ pub(crate) struct VmTest {
     /// Fetch the newest kernels, whatever is in the cache folder
     #[arg(long)]
     update: bool,
+    /// Write docs/kernel-matrix.md, though not all kernels, hooks or tests were asked for
+    #[arg(long)]
+    write: bool,
     /// How long a kernel's tests may take
     #[arg(long, value_name = "SECONDS", default_value_t = LIMIT_SECONDS)]
     time_limit: u64,
@@ -84,15 +90,18 @@ struct Tested {
 }
 
 impl VmTest {
-    /// On these kernels, by every hook, keeping what passed before.
-    pub(crate) fn of(kernels: &[&str]) -> Self {
+    /// On the oldest kernel, by every hook it has, keeping what passed before.
+    pub(crate) fn oldest() -> Self {
         Self {
-            kernels: kernels.iter().map(|&name| name.to_owned()).collect(),
+            kernels: Vec::new(),
+            oldest: true,
             hook: Vec::new(),
             test: None,
             again: false,
             update: false,
-            time_limit: LIMIT_SECONDS,
+            write: false,
+            // Not the kernel's fault, if the host is slow.
+            time_limit: 2 * LIMIT_SECONDS,
             list: false,
         }
     }
@@ -118,19 +127,30 @@ impl VmTest {
         debian::require(&PACKAGES)?;
         let folder = workspace::target()?.join("vm");
         let tests = tests_program::build(&folder)?;
+        let known = command::output(Command::new(&tests).arg("hooks"))?;
+        let known: Vec<&str> = known.lines().collect();
         let mut all = Vec::new();
         let mut wrong = Vec::new();
         for kernel in &KERNELS {
             if !self.wants(kernel) {
                 continue;
             }
+            let hooks = self.hooks(kernel, &known);
+            if hooks.is_empty() {
+                progress(format!("kernel {} has none of the hooks", kernel.name));
+                continue;
+            }
             let kernel = Prepared::get(kernel, self.update)?;
-            let tested = self.test_kernel(kernel, &tests, &folder)?;
+            let tested = self.test_kernel(kernel, &hooks, &tests, &folder)?;
             wrong.extend(tested.wrong());
             all.push(tested);
+            if self.oldest {
+                break;
+            }
         }
         println!("{}", page::tables(&all));
-        if self.is_everything() && all.iter().all(|tested| tested.cut_off.is_none()) {
+        let complete = all.iter().all(|tested| tested.cut_off.is_none());
+        if self.write || self.is_everything() && complete {
             let listed = command::output(Command::new(&tests).arg("--list"))?;
             let page = page::page(&all, &listed);
             let path = workspace::root()?.join(page::PATH);
@@ -148,24 +168,30 @@ impl VmTest {
     }
 
     fn is_everything(&self) -> bool {
-        self.kernels.is_empty() && self.hook.is_empty() && self.test.is_none()
+        self.kernels.is_empty() && !self.oldest && self.hook.is_empty() && self.test.is_none()
     }
 
-    fn test_kernel(&self, kernel: Prepared, tests: &Path, folder: &Path) -> Result<Tested> {
-        let wanted = |hook: &&str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
-        let hooks: Vec<&str> = kernel.kernel.hooks.iter().copied().filter(wanted).collect();
-        if hooks.is_empty() {
-            progress(format!("kernel {} has none of the hooks", kernel.release));
-            return Ok(Tested {
-                kernel,
-                lines: Vec::new(),
-                cut_off: None,
-            });
-        }
+    /// The hooks to count by on a kernel: it has them, the collector knows them, they were asked for.
+    fn hooks(&self, kernel: &Kernel, known: &[&str]) -> Vec<&'static str> {
+        let hooks = kernel.hooks.iter().copied();
+        let asked_for =
+            |hook: &str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
+        hooks
+            .filter(|hook| known.contains(hook) && asked_for(hook))
+            .collect()
+    }
+
+    fn test_kernel(
+        &self,
+        kernel: Prepared,
+        hooks: &[&str],
+        tests: &Path,
+        folder: &Path,
+    ) -> Result<Tested> {
         let machine = Machine {
             kernel: &kernel,
             tests,
-            hooks: &hooks,
+            hooks,
             test: self.test.as_deref(),
             folder,
             limit: Duration::from_secs(self.time_limit),

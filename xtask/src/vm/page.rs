@@ -101,17 +101,18 @@ fn kernels(all: &[Tested]) -> String {
     for tested in all {
         let kernel = &tested.kernel;
         let packages: Vec<&str> = kernel.packages.lines().collect();
-        let mut ends = tested.lines.iter().filter_map(|line| match line {
-            Line::Run { run } => Some(run.uptime),
+        let runs = tested.lines.iter().filter_map(|line| match line {
+            Line::Run { run } => Some(run),
             _ => None,
         });
+        let hooks: Vec<&str> = runs.clone().map(|run| run.hook.as_str()).collect();
         let _ = writeln!(
             table,
             "| {} | {} | {} | {:.0} |",
             kernel.kernel.name,
             packages.join(", "),
-            kernel.kernel.hooks.join(", "),
-            ends.next_back().unwrap_or_default()
+            hooks.join(", "),
+            runs.map(|run| run.uptime).next_back().unwrap_or_default()
         );
     }
     table

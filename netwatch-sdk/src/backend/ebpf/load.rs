@@ -47,7 +47,7 @@ impl Default for MapSizes {
             in_table: false,
             closed_bytes: 4 << 20,
             dns_bytes: 2 << 20,
-            event_bytes: 1 << 20,
+            event_bytes: 2 << 20,
         }
     }
 }
