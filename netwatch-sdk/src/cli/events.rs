@@ -23,6 +23,7 @@ const BATCH: usize = 1024;
 pub(crate) fn run(options: &Events) -> anyhow::Result<()> {
     let collector = Collector::builder()
         .backend(Backend::Ebpf)
+        .without_detectors()
         .event_buffer_bytes(options.buffer_mib.saturating_mul(1 << 20))
         .start()
         .context(CannotRun)?;

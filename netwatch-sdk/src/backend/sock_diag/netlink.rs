@@ -36,6 +36,8 @@ const EVENT_BUFFER: usize = 16 << 20;
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// `TCPDIAG_GETSOCK`: the request for TCP of before `SOCK_DIAG_BY_FAMILY`, and its answers.
+const TCP_OF_ALL_FAMILIES: u16 = 18;
 /// `SKNLGRP_INET_TCP_DESTROY`, `…INET_UDP…`, `…INET6_TCP…`, `…INET6_UDP…`.
 const DESTROY_GROUPS: [u32; 4] = [1, 2, 3, 4];
 
@@ -87,11 +89,9 @@ impl Lister {
     /// Every TCP and UDP socket, IPv4 and IPv6.
     pub(crate) fn list(&mut self) -> Result<Batch> {
         let mut batch = Batch::default();
+        self.dump(None, IPPROTO_TCP, &mut batch)?;
         for family in [AF_INET, AF_INET6] {
-            self.dump(family, IPPROTO_TCP, &mut batch)?;
-        }
-        for family in [AF_INET, AF_INET6] {
-            match self.dump(family, IPPROTO_UDP, &mut batch) {
+            match self.dump(Some(family), IPPROTO_UDP, &mut batch) {
                 // A module of its own, which kernels for containers often lack.
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     self.udp_refused = Some(error);
@@ -107,13 +107,16 @@ impl Lister {
         self.udp_refused.as_ref()
     }
 
-    fn dump(&mut self, family: u8, protocol: u8, batch: &mut Batch) -> Result<()> {
+    fn dump(&mut self, family: Option<u8>, protocol: u8, batch: &mut Batch) -> Result<()> {
         let failed = |cause| {
             let what = format!("list the sockets of protocol {protocol} by socket diagnostics");
             refused(what, cause)
         };
         self.sequence = self.sequence.wrapping_add(1);
-        let request = request(family, protocol, self.sequence);
+        let request = match family {
+            Some(family) => request(family, protocol, self.sequence),
+            None => request_tcp(self.sequence),
+        };
         let kernel = SocketAddr::new(0, 0);
         self.socket.send_to(&request, &kernel, 0).map_err(failed)?;
         let protocol = Protocol::from_number(protocol.into());
@@ -236,6 +239,23 @@ fn request(family: u8, protocol: u8, sequence: u32) -> Vec<u8> {
     bytes
 }
 
+/// A request for TCP sockets of both families (`struct inet_diag_req`): the kernel walks its
+/// table of all connections once for it. It knows no such request for UDP.
+fn request_tcp(sequence: u32) -> Vec<u8> {
+    const LENGTH: u32 = 16 + 60;
+    let mut bytes = Vec::with_capacity(LENGTH as usize);
+    bytes.extend(LENGTH.to_ne_bytes());
+    bytes.extend(TCP_OF_ALL_FAMILIES.to_ne_bytes());
+    bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0u32.to_ne_bytes()); // from any port
+    bytes.extend([0, 0, 0, ExtensionFlags::INFO.bits()]);
+    bytes.extend([0; 48]); // any addresses
+    bytes.extend(u32::MAX.to_ne_bytes()); // in any state
+    bytes.extend(0u32.to_ne_bytes());
+    bytes
+}
+
 /// How a datagram ends an answer.
 #[derive(Debug)]
 pub(crate) enum End {
@@ -261,10 +281,12 @@ pub(crate) fn read_messages(
         let ours = sequence.is_none_or(|sequence| sequence == message.sequence_number());
         if ours {
             match message.message_type() {
-                SOCK_DIAG_BY_FAMILY => match DiagSocket::parse(message.payload(), protocol) {
-                    Some(socket) => batch.sockets.push(socket),
-                    None => batch.unreadable += 1,
-                },
+                SOCK_DIAG_BY_FAMILY | TCP_OF_ALL_FAMILIES => {
+                    match DiagSocket::parse(message.payload(), protocol) {
+                        Some(socket) => batch.sockets.push(socket),
+                        None => batch.unreadable += 1,
+                    }
+                }
                 NLMSG_ERROR | NLMSG_DONE => {
                     let code = ErrorBuffer::new_checked(message.payload())
                         .ok()
