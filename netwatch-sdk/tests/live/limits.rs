@@ -71,6 +71,11 @@ const KNOWN: &[Limit] = &[
         why: "the kernel has no network emulator (module sch_netem)",
     },
     Limit {
+        test: "conservation-udp-segment",
+        says: "cannot describe such an offloaded packet",
+        why: "packet sockets describe UDP_SEGMENT since Linux 6.2",
+    },
+    Limit {
         test: "tcp-zerocopy-receive",
         says: "TCP_ZEROCOPY_RECEIVE: the kernel mapped no page",
         why: "loopback delivered no whole pages",

@@ -1,5 +1,10 @@
 //! Several readers of one collector: each gets every byte once.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::{
@@ -116,7 +121,7 @@ fn run() -> Result<()> {
     }
     run.release()?;
     // Both see the end of each socket, exactly once.
-    let (one, other) = (each.snapshot()?, third.snapshot()?);
+    let (one, other) = (ends(&mut each, &truth)?, third.snapshot()?);
     for moved in truth.moved.iter().filter(|moved| moved.remote.is_some()) {
         check_connection(&one, moved, &truth, true)?;
         check_connection(&other, moved, &truth, true)?;
@@ -155,6 +160,28 @@ fn check_row(snapshot: &Snapshot, pid: u32) -> Result<()> {
         row.tx_bytes
     );
     Ok(())
+}
+
+/// Readings until every connection has ended: the last packets of some may be on their way.
+fn ends(reader: &mut Reader, truth: &Truth) -> Result<Snapshot> {
+    let started = Instant::now();
+    let connections = truth.moved.iter().filter(|one| one.remote.is_some());
+    let expected = connections.count();
+    let mut all = reader.snapshot()?;
+    loop {
+        let rows = all.connections.get_or_insert_default();
+        rows.retain(|row| row.closed == Some(true));
+        let ours = |row: &&ConnectionDetail| {
+            let of_row = |one: &Moved| one.remote.is_some() && row.cookie == Some(one.cookie);
+            truth.moved.iter().any(of_row)
+        };
+        let ended = rows.iter().filter(ours).count();
+        if ended >= expected || started.elapsed() > Duration::from_secs(5) {
+            return Ok(all);
+        }
+        thread::sleep(Duration::from_millis(20));
+        rows.extend(reader.snapshot()?.connections.unwrap_or_default());
+    }
 }
 
 /// The row of one socket as it goes over the wire.

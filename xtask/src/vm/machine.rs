@@ -24,6 +24,8 @@ pub(super) struct Machine<'a> {
     pub(super) hooks: &'a [&'a str],
     /// Only tests whose name contains this.
     pub(super) test: Option<&'a str>,
+    /// Without the tests that ask the same by every hook.
+    pub(super) short: bool,
     /// Where its files and its console's output are left.
     pub(super) folder: &'a Path,
     pub(super) limit: Duration,
@@ -99,9 +101,10 @@ impl Machine<'_> {
             .arg(initrd)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 quiet panic=-1 oops=panic HOOKS={} TEST={}",
+                "console=ttyS0 quiet panic=-1 oops=panic HOOKS={} TEST={} SHORT={}",
                 self.hooks.join(","),
-                self.test.unwrap_or_default()
+                self.test.unwrap_or_default(),
+                if self.short { "yes" } else { "" }
             ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());

@@ -64,6 +64,9 @@ pub(crate) struct VmTest {
     /// Run only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
+    /// Without the tests that ask the same by every hook: DNS, detectors, events, full maps, refusals
+    #[arg(long)]
+    short: bool,
     /// Run everything again, whatever passed before
     #[arg(long)]
     again: bool,
@@ -90,13 +93,14 @@ struct Tested {
 }
 
 impl VmTest {
-    /// On the oldest kernel, by every hook it has, keeping what passed before.
+    /// What depends on the hook, on the oldest kernel, keeping what passed before.
     pub(crate) fn oldest() -> Self {
         Self {
             kernels: Vec::new(),
             oldest: true,
             hook: Vec::new(),
             test: None,
+            short: true,
             again: false,
             update: false,
             write: false,
@@ -152,7 +156,7 @@ impl VmTest {
         let complete = all.iter().all(|tested| tested.cut_off.is_none());
         if self.write || self.is_everything() && complete {
             let listed = command::output(Command::new(&tests).arg("--list"))?;
-            let page = page::page(&all, &listed);
+            let page = page::page(&all, &listed, &self.asked_for());
             let path = workspace::root()?.join(page::PATH);
             fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
             progress(format!("{}: written", page::PATH));
@@ -168,7 +172,22 @@ impl VmTest {
     }
 
     fn is_everything(&self) -> bool {
-        self.kernels.is_empty() && !self.oldest && self.hook.is_empty() && self.test.is_none()
+        let is_part = self.oldest || self.short || self.test.is_some();
+        self.kernels.is_empty() && self.hook.is_empty() && !is_part
+    }
+
+    /// What a page says of the tests that were left out.
+    fn asked_for(&self) -> String {
+        let mut said = String::new();
+        if let Some(test) = &self.test {
+            said.push_str(&format!(
+                "Only tests whose line in the list below contains `{test}` were run. "
+            ));
+        }
+        if self.short {
+            said.push_str("DNS, detectors, events, full maps and refusals were left out. ");
+        }
+        said.trim_end().to_owned()
     }
 
     /// The hooks to count by on a kernel: it has them, the collector knows them, they were asked for.
@@ -193,6 +212,7 @@ impl VmTest {
             tests,
             hooks,
             test: self.test.as_deref(),
+            short: self.short,
             folder,
             limit: Duration::from_secs(self.time_limit),
         };

@@ -17,7 +17,7 @@ tests in it, once for each hook that can count payload there.
 
 A cell is how many bytes the collector was off, in processes and in sockets together; 0 also says that
 every name, owner, address and direction was right. `–` with a number: cannot run there, for the reason
-of that number. An empty cell: the test does not ask by hook, and ran with the first one.
+of that number. An empty cell: it was not run there; a test that does not ask by hook runs with the first one.
 
 The hook `cgroup` counts packets and no calls, so it has no column: `packets-alone` compares it with the hook of each
 column, packets to the byte and payload as a lower bound, and `refusal-…` and `switch-…` are the hosts that need it.
@@ -65,12 +65,15 @@ impl Notes {
     }
 }
 
-/// The whole page. `listed` is what the live tests print for `--list`.
-pub(super) fn page(all: &[Tested], listed: &str) -> String {
+/// The whole page. `listed` is what the live tests print for `--list`, `asked_for` says
+/// which of them were not run.
+pub(super) fn page(all: &[Tested], listed: &str, asked_for: &str) -> String {
     let tables = tables(all);
-    let mut page = format!(
-        "# Which kernels was it tested on?\n\n{ABOUT}\n{tables}\n## What each test does\n\n"
-    );
+    let mut page = format!("# Which kernels was it tested on?\n\n{ABOUT}\n");
+    if !asked_for.is_empty() {
+        let _ = writeln!(page, "{asked_for}\n");
+    }
+    let _ = writeln!(page, "{tables}\n## What each test does\n");
     for line in listed
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
@@ -106,13 +109,19 @@ fn kernels(all: &[Tested]) -> String {
             _ => None,
         });
         let hooks: Vec<&str> = runs.clone().map(|run| run.hook.as_str()).collect();
+        let seconds = match &tested.cut_off {
+            Some(cut_off) => format!("**cut off**: {}", first_line(cut_off)),
+            None => {
+                let last = runs.map(|run| run.uptime).next_back();
+                format!("{:.0}", last.unwrap_or_default())
+            }
+        };
         let _ = writeln!(
             table,
-            "| {} | {} | {} | {:.0} |",
+            "| {} | {} | {} | {seconds} |",
             kernel.kernel.name,
             packages.join(", "),
             hooks.join(", "),
-            runs.map(|run| run.uptime).next_back().unwrap_or_default()
         );
     }
     table

@@ -91,6 +91,7 @@ pub(super) fn kept(machine: &Machine<'_>, reports: &Path) -> Result<PathBuf> {
     machine.kernel.modules.hash(&mut hasher);
     machine.hooks.hash(&mut hasher);
     machine.test.hash(&mut hasher);
+    machine.short.hash(&mut hasher);
     let name = format!("{}-{:016x}.jsonl", machine.kernel.release, hasher.finish());
     Ok(reports.join(name))
 }

@@ -24,6 +24,8 @@ use crate::{actor::unavailable, options};
 const LINK_HEADER: usize = 14;
 /// `struct virtio_net_hdr`, which the kernel puts before each packet.
 const OFFLOAD_HEADER: usize = 10;
+/// Two flags of a TCP header.
+const SYN_ACK: u8 = 0x12;
 
 /// What passed in one direction.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +42,8 @@ pub(crate) struct Counts {
     pub(crate) whole_bytes: u64,
     /// Bytes of everything else without link headers: ARP, neighbour discovery, …
     pub(crate) other_bytes: u64,
+    /// SYN-ACKs of IPv6, and their IP bytes.
+    pub(crate) syn_acks_v6: (u64, u64),
     /// `wire_bytes` by protocol, source and destination.
     pub(crate) flows: HashMap<(u16, SocketAddr, SocketAddr), u64>,
 }
@@ -211,6 +215,10 @@ fn count(counts: &mut Counts, frame: usize, bytes: &[u8]) -> Result<()> {
     counts.segments += segments as u64;
     counts.wire_bytes += wire;
     counts.whole_bytes += whole as u64;
+    if packet.is_syn_ack_v6 {
+        counts.syn_acks_v6.0 += 1;
+        counts.syn_acks_v6.1 += wire;
+    }
     *counts.flows.entry(packet.flow).or_default() += wire;
     Ok(())
 }
@@ -218,6 +226,7 @@ fn count(counts: &mut Counts, frame: usize, bytes: &[u8]) -> Result<()> {
 struct Transport {
     /// IP and transport headers.
     headers: usize,
+    is_syn_ack_v6: bool,
     flow: (u16, SocketAddr, SocketAddr),
 }
 
@@ -249,6 +258,7 @@ fn transport(ethertype: &[u8], ip: &[u8]) -> Option<Transport> {
     let to = SocketAddr::new(to, port(2)?);
     Some(Transport {
         headers: ip_header + header,
+        is_syn_ack_v6: protocol == 6 && from.is_ipv6() && rest.get(13)? & SYN_ACK == SYN_ACK,
         flow: (protocol.into(), from, to),
     })
 }

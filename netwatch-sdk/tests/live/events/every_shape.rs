@@ -61,7 +61,12 @@ pub(super) fn every_shape() -> Result<()> {
             checked += 1;
         }
     }
-    ensure!(checked > 2000, "only {checked} sockets");
+    // In a virtual machine the shapes are smaller.
+    let enough = match std::env::var_os("NETWATCH_VM") {
+        Some(_) => 1000,
+        None => 2000,
+    };
+    ensure!(checked > enough, "only {checked} sockets");
     Ok(())
 }
 
