@@ -40,9 +40,12 @@ pub(super) fn of_silence() -> String {
 
 /// Why the kernel denies what these capabilities permit, as far as this host tells.
 pub(super) fn of_denial() -> Vec<String> {
-    let mut causes = explain(Path::new("/"));
-    causes.extend(locked_memory());
-    causes
+    explain(Path::new("/"))
+}
+
+/// Whether the kernel was built with kprobes.
+pub(super) fn has_kprobes() -> bool {
+    Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
 /// Why the kernel refuses what it does not deny.

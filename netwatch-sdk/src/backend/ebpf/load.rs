@@ -13,12 +13,12 @@ use netwatch_common::counters;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    cgroup,
+    causes, cgroup,
     maps::set_counter,
     object::OBJECT,
     offsets::{self, Layout},
     programs::{self, Place, Program, Rung, Store},
-    refusal::refusal,
+    refusal::{refusal, refusal_of_maps},
     self_test::{self, Outcome},
     symbols::Symbols,
     syscall::IteratorLink,
@@ -143,6 +143,12 @@ impl Kernel {
                 format!("this kernel can hang when trampolines are taken off (it has {symbol})"),
             ));
         }
+        if rung.by_kprobes && !causes::has_kprobes() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this kernel has no kprobes (CONFIG_KPROBES)",
+            ));
+        }
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
         self.attach_all(&mut ebpf, rung.programs)?;
         let mut unseen = Vec::new();
@@ -241,7 +247,7 @@ impl Kernel {
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
-            .map_err(|error| refusal("the kernel refuses the maps", &error))?;
+            .map_err(|error| refusal_of_maps(&error))?;
         self_test::make_room(&mut ebpf)?;
         attach_all(&mut ebpf, store.lifecycle(), Some(&self.btf), None)?;
         Ok(ebpf)
@@ -306,9 +312,8 @@ pub(super) fn attach_all(
     cgroup: Option<&File>,
 ) -> Result<()> {
     for program in programs {
-        attach(ebpf, program, btf, cgroup).map_err(|error| {
-            refusal(&format!("{} ({:?})", program.name, program.place), &*error)
-        })?;
+        attach(ebpf, program, btf, cgroup)
+            .map_err(|error| refusal(&format!("{} ({})", program.name, program.place), &*error))?;
     }
     Ok(())
 }

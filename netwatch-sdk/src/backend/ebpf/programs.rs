@@ -5,6 +5,8 @@
 //! can do without costs the path of bytes that it sees, and the status says so. The last,
 //! `cgroup`, is a table of its own: it shares no program with the others.
 
+use std::fmt;
+
 use aya::programs::CgroupSkbAttachType;
 
 use crate::collector::Hook;
@@ -24,6 +26,20 @@ pub(super) enum Place {
     CgroupSock,
     /// TCP connections of a cgroup.
     SockOps,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TpBtf(tracepoint) => write!(f, "tp_btf {tracepoint}"),
+            Self::FExit(function, _) => write!(f, "fexit {function}"),
+            Self::KProbe(function) => write!(f, "kprobe {function}"),
+            Self::CgroupSkb(CgroupSkbAttachType::Ingress) => f.write_str("cgroup_skb ingress"),
+            Self::CgroupSkb(CgroupSkbAttachType::Egress) => f.write_str("cgroup_skb egress"),
+            Self::CgroupSock => f.write_str("cgroup/sock"),
+            Self::SockOps => f.write_str("sockops"),
+        }
+    }
 }
 
 /// A program of the object.

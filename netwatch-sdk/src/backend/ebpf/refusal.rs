@@ -9,6 +9,20 @@ use crate::{Error, ErrorKind, collector::Hook, error::chain};
 
 /// An error of aya in a sentence: which part, what the kernel said, the way out.
 pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+    explain(part, error, None)
+}
+
+/// The same of the maps, which the kernel also denies for their size alone.
+pub(super) fn refusal_of_maps(error: &(dyn std::error::Error + 'static)) -> Error {
+    explain(
+        "the kernel refuses the maps",
+        error,
+        causes::locked_memory(),
+    )
+}
+
+/// `limit` is one that denies the part even with the capability for it, `CAP_BPF`.
+fn explain(part: &str, error: &(dyn std::error::Error + 'static), limit: Option<String>) -> Error {
     let code = os_error(error);
     let said = code.map_or_else(
         || chain(error),
@@ -22,31 +36,24 @@ pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> 
     );
     let lacking = capabilities::lacking();
     let is_denied = matches!(code, Some(libc::EPERM | libc::EACCES));
-    if is_denied && !lacking.is_empty() {
-        let mut why = format!(
-            "{part}: {said}; needs {} (run as root, or grant them: setcap, or --cap-add for a container)",
+    let limit = limit.filter(|_| is_denied && !lacking.iter().any(|name| name == "CAP_BPF"));
+    let (kind, mut why) = if is_denied && !lacking.is_empty() {
+        let needs = format!(
+            "needs {} (run as root, or grant them: setcap, or --cap-add for a container)",
             lacking.join(", ")
         );
-        // With it, maps are denied for their size alone.
-        let may_make_maps = !lacking.iter().any(|name| name == "CAP_BPF");
-        if let Some(limit) = causes::locked_memory().filter(|_| may_make_maps) {
-            why = format!("{why}; {limit}");
-        }
-        return Error::new(ErrorKind::Permission, why);
-    }
-    let mut causes = if is_denied {
-        causes::of_denial()
+        (ErrorKind::Permission, vec![needs])
+    } else if is_denied {
+        (ErrorKind::Unsupported, causes::of_denial())
     } else {
-        causes::of_refusal()
+        (ErrorKind::Unsupported, causes::of_refusal())
     };
-    if causes.is_empty() && is_denied {
-        causes.push("this kernel or a security policy forbids it".to_owned());
+    why.extend(limit);
+    if why.is_empty() && is_denied {
+        why.push("this kernel or a security policy forbids it".to_owned());
     }
-    let why: Vec<String> = std::iter::once(said).chain(causes).collect();
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{part}: {}", why.join("; ")),
-    )
+    why.insert(0, said);
+    Error::new(kind, format!("{part}: {}", why.join("; ")))
 }
 
 /// None of the hooks that were tried works. What several have in common is said once.

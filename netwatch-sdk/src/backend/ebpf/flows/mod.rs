@@ -22,7 +22,7 @@ use super::{
     load, maps,
     object::OBJECT,
     programs::FLOWS,
-    refusal::refusal,
+    refusal::refusal_of_maps,
     refusals,
     rows::process_rows,
     self_test::{self, Outcome},
@@ -115,7 +115,7 @@ fn attach(sizes: MapSizes, root: &File, names: bool) -> Result<Ebpf> {
         .map_max_entries("CLAIMS", 1)
         .map_max_entries("FLOWS", sizes.sockets)
         .load(OBJECT)
-        .map_err(|error| refusal("the kernel refuses the maps", &error))?;
+        .map_err(|error| refusal_of_maps(&error))?;
     load::attach_all(&mut ebpf, FLOWS, None, Some(root))?;
     Ok(ebpf)
 }
