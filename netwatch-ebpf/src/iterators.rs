@@ -126,7 +126,13 @@ fn own<const TABLE: bool>(task: *const c_void, sk: Sock<TABLE>) {
         {
             (*record).copied_seq = tcp.copied_seq();
             (*record).written_seq = tcp.write_seq();
-            (*record).flags |= FLAG_MARKED | FLAG_WRITTEN;
+            // 0: `connect` has not chosen the first number yet.
+            let written = if (*record).written_seq == 0 {
+                0
+            } else {
+                FLAG_WRITTEN
+            };
+            (*record).flags |= FLAG_MARKED | written;
         }
         if sk.state() == TCP_LISTEN {
             events::listening(sk, record);

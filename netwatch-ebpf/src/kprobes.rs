@@ -113,8 +113,10 @@ pub unsafe fn unaccounted<const PROBE: bool>(
             return 0;
         }
         (*record).written_seq = now;
-        if is_known {
-            u64::from(now.wrapping_sub(before))
+        let since = u64::from(now.wrapping_sub(before));
+        // More than the whole stream: the number was noted before `connect` chose the first.
+        if is_known && since <= tcp.written() {
+            since
         } else {
             (*record).flags |= FLAG_WRITTEN;
             let syn = u64::from((*record).flags & FLAG_OUTGOING != 0);
