@@ -66,8 +66,8 @@ pub struct Lost {
     pub dns_messages: u64,
     /// Runs of kernel programs that the kernel skipped, because the program was running
     /// already on the same processor; [`Status::limits`](crate::Status::limits) says of which.
-    /// When the program counts payload, no figure of payload is exact from then on. Of
-    /// the kernel's `bpf_prog_info.recursion_misses`. Stays 0 where the kernel skips
+    /// When bytes may be missing, no figure of payload is exact from then on. From the
+    /// kernel's `bpf_prog_info.recursion_misses`. Stays 0 where the kernel skips
     /// without counting: kprobes before Linux 6.7.
     pub missed_runs: u64,
     /// Lines, records or files that could not be read.

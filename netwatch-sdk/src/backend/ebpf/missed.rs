@@ -22,7 +22,6 @@ const NAMING: &[&str] = &["inet_sock_set_state", "sched_process_exit", "task_ren
 const RENEWING: &[&str] = &[
     "inet_release",
     "inet_sock_destruct",
-    "inet_sock_set_state_table",
     "sock_init_data",
     "tcp_destroy_sock",
 ];
@@ -83,18 +82,18 @@ impl Missed {
             .map(|(name, runs)| format!("{name} {runs}"))
             .collect();
         let what = match self.accuracy(store) {
-            Accuracy::Exact => "names, directions or ends may be missing",
+            Accuracy::Exact => "names, directions or events may be missing; payload stays exact",
             Accuracy::LowerBound => "payload may be missing, owners and rows too",
             Accuracy::Estimate => "payload may be missing, or in another socket's row",
         };
-        let way_out = if rung.hook == Hook::Kprobe {
-            "restart to count anew"
-        } else {
-            "restart to count anew, with --hook kprobe, whose programs are not preempted"
+        let way_out = match (self.accuracy(store), rung.hook) {
+            (Accuracy::Exact, _) => "",
+            (_, Hook::Kprobe) => "; restart to count anew",
+            _ => "; restart to count anew, with --hook kprobe, whose programs are not preempted",
         };
         Some(format!(
             "the kernel skipped {} runs of programs that were running already on the same \
-             processor ({}), so {what}; {way_out}",
+             processor ({}), so {what}{way_out}",
             self.runs(),
             programs.join(", ")
         ))
@@ -150,6 +149,9 @@ mod tests {
         assert_eq!(names.accuracy(Store::Sockets), Accuracy::Exact);
         let limit = names.limit(rung, Store::Sockets).unwrap();
         assert!(limit.contains("skipped 5 runs") && limit.contains("task_rename 3"));
+        assert!(!limit.contains("--hook"), "{limit}");
+        let bytes = missed(&[("sock_send_length", 1)]);
+        let limit = bytes.limit(rung, Store::Sockets).unwrap();
         assert!(limit.contains("--hook kprobe"), "{limit}");
     }
 
