@@ -44,8 +44,10 @@ use other as os;
 
 use std::collections::HashMap;
 
+#[cfg(all(target_os = "linux", feature = "ebpf"))]
+pub(crate) use self::linux::clock;
 #[cfg(target_os = "linux")]
-pub(crate) use self::linux::{clock, owners};
+pub(crate) use self::linux::owners;
 pub(crate) use self::{
     command::Runner,
     host::Host,
