@@ -41,17 +41,19 @@ pub(super) fn trials() -> Vec<Trial> {
 const PATIENCE: Duration = Duration::from_secs(15);
 const REQUEST: usize = 100;
 
-/// A flood of short connections, until told that it is over.
+/// A flood of short connections, until told that it is over; then nobody asks any more
+/// and, after that, nobody serves.
 #[derive(Default)]
 struct Flood {
     over: AtomicBool,
+    unasked: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl Flood {
     fn serve(&self, listener: &TcpListener) {
-        while !self.over.load(Ordering::Relaxed) {
+        while !self.unasked.load(Ordering::Relaxed) {
             if let Ok((mut stream, _)) = listener.accept()
                 && stream.read_exact(&mut [0; REQUEST]).is_ok()
             {
@@ -86,14 +88,18 @@ impl Flood {
             let asking = [(); 2].map(|()| scope.spawn(|| self.ask(server)));
             let skipped = until_skipped(reader);
             self.over.store(true, Ordering::Relaxed);
+            let mut asked = Vec::new();
             for asking in asking {
-                let asked = asking.join().map_err(|_| anyhow!("panicked"))?;
-                asked.context("ask")?;
+                asked.push(asking.join());
             }
-            while !serving.iter().all(|serving| serving.is_finished()) {
+            self.unasked.store(true, Ordering::Relaxed);
+            while !serving.iter().all(thread::ScopedJoinHandle::is_finished) {
                 // Some wait in `accept`.
                 drop(TcpStream::connect(server));
                 thread::sleep(Duration::from_millis(10));
+            }
+            for asked in asked {
+                asked.map_err(|_| anyhow!("panicked"))?.context("ask")?;
             }
             skipped
         })
