@@ -71,7 +71,7 @@ impl Interrupts {
     pub(crate) async fn next(&mut self) {
         // Without a handler there is nothing to wait for.
         if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -64,6 +64,12 @@ pub struct Lost {
     /// DNS messages that were not looked at: no room, or behind another in one
     /// segmented send.
     pub dns_messages: u64,
+    /// Runs of kernel programs that the kernel skipped, because the program was running
+    /// already on the same processor; [`Status::limits`](crate::Status::limits) says of which.
+    /// When bytes may be missing, no figure of payload is exact from then on. From the
+    /// kernel's `bpf_prog_info.recursion_misses`. Stays 0 where the kernel skips
+    /// without counting: kprobes before Linux 6.7.
+    pub missed_runs: u64,
     /// Lines, records or files that could not be read.
     pub unreadable: u64,
 }

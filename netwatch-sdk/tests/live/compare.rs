@@ -1,4 +1,8 @@
 //! The truth against what a collector reported.
+//!
+//! Figures must be exact and right. Where the kernel skipped runs of the collector's
+//! programs and the status counts them, figures may be too small if they say so, and
+//! rows, owners and directions may be missing; what is told must still be true.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
-use netwatch_sdk::reading::Payload;
+use netwatch_sdk::reading::{Accuracy, Payload};
 
 use crate::{
     observe::{Observation, SeenSocket, Who},
@@ -71,12 +75,36 @@ impl Differences {
         }
     }
 
-    /// Compares bytes, and returns how many they are off.
-    fn bytes(&mut self, what: &str, (tx, rx): (u64, u64), seen: Payload) -> u64 {
+    /// Compares what a row says, and returns how many bytes it is off.
+    fn payload(
+        &mut self,
+        what: &str,
+        expected: (u64, u64),
+        (seen, accuracy): (Payload, Accuracy),
+        gaps: &Gaps,
+    ) -> u64 {
+        let admitted = accuracy != Accuracy::Exact && gaps.missed_runs;
+        self.text(what, "exact", &true, &(accuracy == Accuracy::Exact || admitted));
+        self.bytes(what, expected, seen, admitted.then_some(accuracy))
+    }
+
+    /// Compares bytes, and returns how many they are off; of what is admitted to be less
+    /// than exact, how many are too much.
+    fn bytes(
+        &mut self,
+        what: &str,
+        (tx, rx): (u64, u64),
+        seen: Payload,
+        admitted: Option<Accuracy>,
+    ) -> u64 {
         let figures = [("tx", tx, seen.tx_bytes), ("rx", rx, seen.rx_bytes)];
         let mut off = 0;
         for (figure, expected, seen) in figures {
-            let bytes_off = expected.abs_diff(seen);
+            let bytes_off = match admitted {
+                None | Some(Accuracy::Exact) => expected.abs_diff(seen),
+                Some(Accuracy::LowerBound) => seen.saturating_sub(expected),
+                Some(Accuracy::Estimate) => 0,
+            };
             off += bytes_off;
             if bytes_off > 0 {
                 self.rows.push(Difference {
@@ -135,6 +163,25 @@ impl fmt::Display for Differences {
 
 impl std::error::Error for Differences {}
 
+/// What may be missing from an observation.
+struct Gaps {
+    /// Some rows, owners and directions.
+    missed_runs: bool,
+    /// Rows with payload too.
+    payload: bool,
+}
+
+impl Gaps {
+    fn of(seen: &Observation) -> Self {
+        let missed_runs = seen.lost.missed_runs > 0;
+        let mut rows = seen.processes.values();
+        Self {
+            missed_runs,
+            payload: missed_runs && rows.any(|row| row.accuracy != Accuracy::Exact),
+        }
+    }
+}
+
 /// Compares every process and every socket of the truth.
 pub(crate) fn compare(truth: &Truth, seen: &Observation, moment: Moment) -> Differences {
     let mut off = compare_sockets(truth, seen, moment);
@@ -171,9 +218,10 @@ fn compare_process(
     let what = format!("process {} {}", process.pid, process.name);
     let bytes = truth.of(process.pid);
     let who: Who = (process.pid, Some(process.started_ticks));
+    let gaps = Gaps::of(seen);
     let Some(row) = seen.processes.get(&who) else {
         // Without bytes a process need not be known.
-        if bytes != (0, 0) {
+        if bytes != (0, 0) && !gaps.payload {
             let others = seen.processes.keys().filter(|(pid, _)| *pid == process.pid);
             let others: Vec<_> = others.map(|(_, started)| *started).collect();
             off.text(
@@ -182,13 +230,13 @@ fn compare_process(
                 &format!("start {}", process.started_ticks),
                 &format!("{others:?}"),
             );
-            off.process_bytes += off.bytes(&what, bytes, Payload::default());
+            off.process_bytes += off.bytes(&what, bytes, Payload::default(), None);
         }
         return;
     };
-    off.process_bytes += off.bytes(&what, bytes, row.payload);
+    let reported = (row.payload, row.accuracy);
+    off.process_bytes += off.payload(&what, bytes, reported, &gaps);
     off.text(&what, "name", &process.name, &row.name);
-    off.text(&what, "exact", &true, &row.exact);
     off.text(
         &what,
         "shrunk",
@@ -210,31 +258,35 @@ fn compare_socket(
     let Some(first) = uses.first() else { return };
     let what = describe(first);
     let bytes = sum(uses.iter().copied());
+    let gaps = Gaps::of(seen);
     let Some(row) = seen.sockets.get(&key) else {
         let connection = first.way != Way::Listening && first.remote.is_some();
         let held = moment == Moment::Open && uses.iter().any(|one| one.held);
-        if first.addressed && (bytes != (0, 0) || connection || held) {
+        let may_be_missing = gaps.payload || gaps.missed_runs && bytes == (0, 0);
+        if first.addressed && (bytes != (0, 0) || connection || held) && !may_be_missing {
             off.text(&what, "row", &"one", &"none");
-            off.socket_bytes += off.bytes(&what, bytes, Payload::default());
+            off.socket_bytes += off.bytes(&what, bytes, Payload::default(), None);
         }
         return;
     };
     off.text(&what, "measured", &true, &row.payload.is_some());
-    off.socket_bytes += off.bytes(&what, bytes, row.payload.unwrap_or_default());
-    off.text(&what, "exact", &true, &row.exact);
+    let reported = (row.payload.unwrap_or_default(), row.accuracy);
+    off.socket_bytes += off.payload(&what, bytes, reported, &gaps);
     off.text(&what, "shrunk", &false, &seen.shrunk_sockets.contains(&key));
+    let times = row.ends + usize::from(row.open);
     off.text(
         &what,
         "reported",
         &true,
-        &(row.ends + usize::from(row.open) == 1),
+        &(times == 1 || times == 0 && gaps.missed_runs),
     );
     off.text(&what, "protocol", &first.protocol, &row.protocol);
     if first.addressed {
         off.text(&what, "local", &first.local, &row.local);
         off.text(&what, "remote", &first.remote, &row.remote);
     }
-    if first.way != Way::Untold {
+    let untold = row.way == Way::Untold && gaps.missed_runs;
+    if first.way != Way::Untold && !untold {
         off.text(&what, "direction", &first.way, &row.way);
     }
     let process = truth.processes.iter().find(|one| one.pid == first.pid);
@@ -242,7 +294,9 @@ fn compare_socket(
         off.text(&what, "uid", &Some(process.uid), &row.uid);
         off.text(&what, "netns", &Some(process.netns), &row.netns);
     }
-    compare_owner(&what, uses, truth, row, off);
+    if row.owner.is_some() || !gaps.missed_runs {
+        compare_owner(&what, uses, truth, row, off);
+    }
 }
 
 fn compare_owner(

@@ -80,6 +80,16 @@ const KNOWN: &[Limit] = &[
         says: "TCP_ZEROCOPY_RECEIVE: the kernel mapped no page",
         why: "loopback delivered no whole pages",
     },
+    Limit {
+        test: "missed-runs",
+        says: "the kernel skipped no run",
+        why: "before Linux 6.1 programs on tracepoints run inside each other; one CPU has no other",
+    },
+    Limit {
+        test: "missed-runs",
+        says: "packets cannot be steered",
+        why: "the kernel cannot hand packets to another CPU (CONFIG_RPS)",
+    },
 ];
 
 /// What `test` cannot do here, with the reason that is known for it. In CI only those

@@ -31,7 +31,7 @@ pub(crate) struct SeenProcess {
     pub(crate) payload: Payload,
     pub(crate) wire: Option<WireBytes>,
     pub(crate) sockets: u32,
-    pub(crate) exact: bool,
+    pub(crate) accuracy: Accuracy,
     pub(crate) alive: bool,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct SeenSocket {
     pub(crate) way: Way,
     pub(crate) uid: Option<u32>,
     pub(crate) netns: Option<u64>,
-    pub(crate) exact: bool,
+    pub(crate) accuracy: Accuracy,
     /// How many times its end was reported.
     pub(crate) ends: usize,
     pub(crate) open: bool,
@@ -193,7 +193,7 @@ impl Observation {
             payload: process.payload,
             wire: process.wire,
             sockets: process.sockets,
-            exact: process.accuracy == Accuracy::Exact,
+            accuracy: process.accuracy,
             alive: process.alive,
         };
         if let Some(before) = self.processes.insert(who, seen)
@@ -226,7 +226,7 @@ impl Observation {
             },
             uid: socket.uid,
             netns: socket.netns.map(|netns| netns.inode.into()),
-            exact: socket.accuracy == Accuracy::Exact,
+            accuracy: socket.accuracy,
             ends: ends + before.map_or(0, |before| before.ends),
             open: ends == 0,
         };

@@ -92,7 +92,12 @@ pub(super) fn remote(header: &SocketHeader) -> SocketAddr {
 
 /// One row of `OPEN` or `CLOSED`. `owner_name` is the owner's name now, where that
 /// is known; the row has the one at the time it got its owner.
-pub(super) fn socket(row: &SocketRow, owner_name: Option<&str>, counts_packets: bool) -> Socket {
+pub(super) fn socket(
+    row: &SocketRow,
+    owner_name: Option<&str>,
+    counts_packets: bool,
+    accuracy: Accuracy,
+) -> Socket {
     let (header, record) = (&row.header, &row.record);
     let protocol = Protocol::from_number(header.protocol);
     let stream = matches!(protocol, Protocol::Tcp | Protocol::Mptcp);
@@ -133,6 +138,6 @@ pub(super) fn socket(row: &SocketRow, owner_name: Option<&str>, counts_packets: 
         wire: counts_packets.then(|| accounts::wire(&record.wire)),
         rtt: if listens { None } else { rtt(header) },
         retransmits: (stream && !listens).then(|| u64::from(header.retransmits)),
-        accuracy: Accuracy::Exact,
+        accuracy,
     }
 }

@@ -7,6 +7,7 @@
 //! | `load` | climbing the ladder: loading, attaching, testing, listing the older sockets |
 //! | `self_test`, `causes` | whether a rung counts, and why one does not |
 //! | `watchdog` | noticing that it has stopped |
+//! | `missed` | runs of programs that the kernel skipped |
 //! | `refusal` | what the kernel refuses, with the way out |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
@@ -33,6 +34,7 @@ mod flows;
 mod listing;
 mod load;
 mod maps;
+mod missed;
 mod object;
 mod offsets;
 mod programs;
@@ -68,6 +70,7 @@ use self::{
     flows::Flows,
     listing::{Identity, Listing},
     load::Loaded,
+    missed::Missed,
     programs::Store,
     pump::EbpfFeed,
     refusal::no_hook,
@@ -85,7 +88,7 @@ use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
     error::chain,
-    reading::{Accuracy, Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
+    reading::{Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
 };
 
 /// The running kernel programs.
@@ -101,6 +104,8 @@ struct Ebpf {
     /// Sockets without an owner that the last search left without one.
     ownerless: IdSet<u64>,
     watchdog: Watchdog,
+    /// As of the last reading.
+    missed: Missed,
     records: usize,
     /// Rows of ended sockets that were read, and that were lost.
     told: u64,
@@ -167,6 +172,7 @@ impl Ebpf {
             feed,
             ownerless: IdSet::default(),
             watchdog: Watchdog::new(Instant::now()),
+            missed: Missed::default(),
             records: 0,
             told: 0,
             lost: 0,
@@ -365,6 +371,10 @@ impl Measure for Ebpf {
             dns.forget(|key| self.accounts.is_known(key));
         }
         self.watch()?;
+        // Last: what is missing above was counted before.
+        self.missed = Missed::read(&self.loaded.ebpf)
+            .map_err(|error| Error::io("the programs' missed runs cannot be read", error))?;
+        let accuracy = self.missed.accuracy(self.loaded.store);
 
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: IdMap<ProcessKey, String> = self
@@ -374,9 +384,8 @@ impl Measure for Ebpf {
             .collect();
         let socket = |row: &SocketRow| {
             let name = names.get(&row.record.owner).map(String::as_str);
-            decode::socket(row, name, counts_packets)
+            decode::socket(row, name, counts_packets, accuracy)
         };
-        let accuracy = Accuracy::Exact;
         let mut processes =
             process_rows(&self.accounts, &mut self.cgroups, counts_packets, accuracy);
         let (rx_bytes, tx_bytes) = (
@@ -392,7 +401,7 @@ impl Measure for Ebpf {
                 sockets: 0,
                 cgroup_id: None,
                 cgroup: None,
-                accuracy: Accuracy::Exact,
+                accuracy,
                 alive: true,
             });
         }
@@ -413,6 +422,7 @@ impl Measure for Ebpf {
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 dns_messages: count(counters::DNS_MESSAGES),
+                missed_runs: self.missed.runs(),
                 unreadable: self.unreadable + self.dns_ring().map_or(0, |dns| dns.unreadable),
             },
         })
@@ -437,6 +447,7 @@ impl Measure for Ebpf {
         if let Outcome::NotPossible(why) = &self.loaded.tested {
             limits.push(format!("the hook is not tested: {why}"));
         }
+        limits.extend(self.missed.limit(self.loaded.rung, self.loaded.store));
         Status {
             hook: Some(self.loaded.rung.hook.name()),
             refused: refusals(&self.loaded.refused),

@@ -1,4 +1,4 @@
-//! The two `bpf(2)` calls that aya has no function for.
+//! The `bpf(2)` calls that aya has no function for.
 
 use std::{
     fs::File,
@@ -6,8 +6,9 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
+const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_ITER_CREATE: u32 = 33;
@@ -169,6 +170,36 @@ where
         }
         (position, begun) = (next, true);
     }
+}
+
+/// How often the kernel did not run a program because it, or for a kprobe any other, was
+/// running on the same processor. 0 where the kernel does not count that: before Linux
+/// 5.12, and kprobes before 6.7.
+pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    /// `struct bpf_prog_info` up to the field.
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    struct ProgramInfo {
+        before: [u64; 26],
+        recursion_misses: u64,
+    }
+    #[repr(C)]
+    #[derive(FromBytes, IntoBytes, Immutable)]
+    struct ObjectInfo {
+        object: u32,
+        info_length: u32,
+        info: u64,
+    }
+    let mut info = ProgramInfo::new_zeroed();
+    bpf(
+        BPF_OBJ_GET_INFO_BY_FD,
+        &mut ObjectInfo {
+            object: raw(program)?,
+            info_length: u32::try_from(size_of::<ProgramInfo>()).map_err(io::Error::other)?,
+            info: std::ptr::from_mut(&mut info) as u64,
+        },
+    )?;
+    Ok(info.recursion_misses)
 }
 
 fn raw(fd: BorrowedFd<'_>) -> io::Result<u32> {

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 mod ended;
 mod full;
+mod missed;
 mod packets_alone;
 mod refusals;
 mod self_test;
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ended::trials(),
         withheld::trials(),
         full::trials(),
+        missed::trials(),
         self_test::trials(),
         packets_alone::trials(),
         refusals::trials(),

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use netwatch_sdk::Hook;
+use netwatch_sdk::{Hook, reading::Accuracy};
 
 use crate::{
     director::{Run, cross_check},
@@ -71,7 +71,9 @@ fn check_processes(truth: &Truth, exact: &Observation, seen: &Observation) -> Re
         );
         let moved = truth.of(pid);
         ensure!(
-            !seen.exact && seen.payload.tx_bytes <= moved.0 && seen.payload.rx_bytes <= moved.1,
+            seen.accuracy == Accuracy::LowerBound
+                && seen.payload.tx_bytes <= moved.0
+                && seen.payload.rx_bytes <= moved.1,
             "{name}: {:?}, moved {moved:?}",
             seen.payload
         );

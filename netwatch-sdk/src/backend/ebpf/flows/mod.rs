@@ -126,7 +126,6 @@ fn without_calls(socket: Socket) -> Socket {
     Socket {
         payload,
         netns: None,
-        accuracy: Accuracy::LowerBound,
         ..socket
     }
 }
@@ -149,8 +148,8 @@ impl Measure for Flows {
         self.watch()?;
         let counted = maps::all_counters(&self.ebpf)?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
-        let socket = |row: &SocketRow| without_calls(decode::socket(row, None, true));
         let accuracy = Accuracy::LowerBound;
+        let socket = |row: &SocketRow| without_calls(decode::socket(row, None, true, accuracy));
         let processes = process_rows(&self.accounts, &mut self.cgroups, true, accuracy);
         Ok(Reading {
             taken_at: Instant::now(),

@@ -1,0 +1,175 @@
+//! Runs of the kernel programs that the kernel skipped.
+//!
+//! A program does not run while it runs already on the same processor, below: in a task
+//! that was preempted inside it (preemptible kernels), or under a softirq. With kprobes,
+//! any of them and any `bpf(2)` call on a map is enough. The kernel counts what it skipped.
+
+use std::{io, os::fd::AsFd as _};
+
+use aya::{Ebpf, programs::Program};
+
+use super::{
+    programs::{Rung, Store},
+    syscall,
+};
+use crate::{collector::Hook, reading::Accuracy};
+
+/// Programs that only name: without a run of theirs no byte is missing.
+const NAMING: &[&str] = &["inet_sock_set_state", "sched_process_exit", "task_rename"];
+
+/// Programs without which a record in the table can outlive its socket, and get the bytes of
+/// the next one at its address.
+const RENEWING: &[&str] = &[
+    "inet_release",
+    "inet_sock_destruct",
+    "sock_init_data",
+    "tcp_destroy_sock",
+];
+
+/// By program, how often it did not run since it was loaded; without those that always did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Missed {
+    programs: Vec<(String, u64)>,
+}
+
+impl Missed {
+    /// Asks the kernel about every loaded program that it can skip. 1 µs a program.
+    pub(super) fn read(ebpf: &Ebpf) -> io::Result<Self> {
+        let mut programs = Vec::new();
+        for (name, program) in ebpf.programs() {
+            // Programs of a cgroup and iterators are never skipped.
+            if !matches!(
+                program,
+                Program::BtfTracePoint(_) | Program::FExit(_) | Program::KProbe(_)
+            ) {
+                continue;
+            }
+            let Ok(program) = program.fd() else { continue };
+            let runs = syscall::recursion_misses(program.as_fd())?;
+            if runs > 0 {
+                programs.push((name.to_owned(), runs));
+            }
+        }
+        programs.sort_unstable();
+        Ok(Self { programs })
+    }
+
+    /// Of all programs.
+    pub(super) fn runs(&self) -> u64 {
+        self.programs.iter().map(|(_, runs)| runs).sum()
+    }
+
+    /// What figures of payload are worth.
+    pub(super) fn accuracy(&self, store: Store) -> Accuracy {
+        let any = |which: &dyn Fn(&str) -> bool| self.programs.iter().any(|(name, _)| which(name));
+        if store == Store::Table && any(&|name| RENEWING.contains(&name)) {
+            Accuracy::Estimate
+        } else if any(&|name| !NAMING.contains(&name)) {
+            Accuracy::LowerBound
+        } else {
+            Accuracy::Exact
+        }
+    }
+
+    /// A line for the status: what was skipped, what it means, and the way out.
+    pub(super) fn limit(&self, rung: &Rung, store: Store) -> Option<String> {
+        if self.programs.is_empty() {
+            return None;
+        }
+        let programs: Vec<String> = self
+            .programs
+            .iter()
+            .map(|(name, runs)| format!("{name} {runs}"))
+            .collect();
+        let what = match self.accuracy(store) {
+            Accuracy::Exact => "names, directions or events may be missing; payload stays exact",
+            Accuracy::LowerBound => "payload may be missing, owners and rows too",
+            Accuracy::Estimate => "payload may be missing, or in another socket's row",
+        };
+        let way_out = match (self.accuracy(store), rung.hook) {
+            (Accuracy::Exact, _) => "",
+            (_, Hook::Kprobe) => "; restart to count anew",
+            _ => "; restart to count anew, with --hook kprobe, whose programs are not preempted",
+        };
+        Some(format!(
+            "the kernel skipped {} runs of programs that were running already on the same \
+             processor ({}), so {what}{way_out}",
+            self.runs(),
+            programs.join(", ")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ebpf::programs::{RUNGS, rungs};
+
+    fn missed(programs: &[(&str, u64)]) -> Missed {
+        let programs = programs
+            .iter()
+            .map(|(name, runs)| (name.to_string(), *runs));
+        Missed {
+            programs: programs.collect(),
+        }
+    }
+
+    #[test]
+    fn nothing_missed_is_exact_and_says_nothing() {
+        let none = Missed::default();
+        assert_eq!(none.runs(), 0);
+        for rung in RUNGS {
+            assert_eq!(none.accuracy(rung.store), Accuracy::Exact);
+            assert_eq!(none.limit(rung, rung.store), None);
+        }
+    }
+
+    #[test]
+    fn a_missed_run_of_any_counting_program_is_never_exact() {
+        for rung in RUNGS {
+            let paths = rung.paths.iter().flat_map(|path| path.programs);
+            for program in rung.programs.iter().chain(paths) {
+                let one = missed(&[(program.name, 1)]);
+                assert_ne!(
+                    one.accuracy(rung.store),
+                    Accuracy::Exact,
+                    "{}",
+                    program.name
+                );
+                assert!(one.limit(rung, rung.store).unwrap().contains(program.name));
+            }
+        }
+    }
+
+    #[test]
+    fn runs_add_up_and_names_alone_cost_no_bytes() {
+        let rung = rungs(&[Hook::TpBtf]).next().unwrap();
+        let names = missed(&[("inet_sock_set_state", 2), ("task_rename", 3)]);
+        assert_eq!(names.runs(), 5);
+        assert_eq!(names.accuracy(Store::Sockets), Accuracy::Exact);
+        let limit = names.limit(rung, Store::Sockets).unwrap();
+        assert!(limit.contains("skipped 5 runs") && limit.contains("task_rename 3"));
+        assert!(!limit.contains("--hook"), "{limit}");
+        let bytes = missed(&[("sock_send_length", 1)]);
+        let limit = bytes.limit(rung, Store::Sockets).unwrap();
+        assert!(limit.contains("--hook kprobe"), "{limit}");
+    }
+
+    #[test]
+    fn an_unseen_end_is_worse_in_the_table() {
+        let end = missed(&[("tcp_destroy_sock", 1)]);
+        assert_eq!(end.accuracy(Store::Sockets), Accuracy::LowerBound);
+        assert_eq!(end.accuracy(Store::Table), Accuracy::Estimate);
+    }
+
+    #[test]
+    fn what_names_or_renews_is_a_program() {
+        let stores = [Store::Sockets, Store::Table];
+        let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
+        let counting = RUNGS.iter().flat_map(|rung| rung.programs);
+        let known: Vec<&str> = lifecycle.chain(counting).map(|one| one.name).collect();
+        for name in NAMING.iter().chain(RENEWING) {
+            assert!(known.contains(name), "{name}");
+        }
+    }
+}
