@@ -45,11 +45,21 @@ fn a_process_is_what_proc_says_of_it() {
     let sleeper = sleeper();
     let pid = sleeper.0.id();
     let started = Utc::now();
+    let read_status = || std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    // Until it sleeps it is still loading itself.
+    let is_asleep = |status: &str| status.contains("State:\tS");
+    for _ in 0..500 {
+        if is_asleep(&read_status()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let metas = ProcMetaSampler::new().unwrap().sample(&[Pid(pid)]).unwrap();
     let meta = &metas[&pid];
     let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
     assert_eq!(meta.cmd.as_deref(), exe.to_str());
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let status = read_status();
+    assert!(is_asleep(&status), "{status}");
     let kib = |key: &str| {
         let line = status
             .lines()
