@@ -15,7 +15,7 @@ use super::{
 use crate::{collector::Hook, reading::Accuracy};
 
 /// Programs that only name: without a run of theirs no byte is missing.
-const NAMING: &[&str] = &["inet_sock_set_state", "sched_process_exit", "task_rename"];
+const NAMING: &[&str] = &["sched_process_exit", "task_rename"];
 
 /// Programs without which a record in the table can outlive its socket, and get the bytes of
 /// the next one at its address.
@@ -82,7 +82,7 @@ impl Missed {
             .map(|(name, runs)| format!("{name} {runs}"))
             .collect();
         let what = match self.accuracy(store) {
-            Accuracy::Exact => "names, directions or events may be missing; payload stays exact",
+            Accuracy::Exact => "names or ends of processes may be missing; payload stays exact",
             Accuracy::LowerBound => "payload may be missing, owners and rows too",
             Accuracy::Estimate => "payload may be missing, or in another socket's row",
         };
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn runs_add_up_and_names_alone_cost_no_bytes() {
         let rung = rungs(&[Hook::TpBtf]).next().unwrap();
-        let names = missed(&[("inet_sock_set_state", 2), ("task_rename", 3)]);
+        let names = missed(&[("sched_process_exit", 2), ("task_rename", 3)]);
         assert_eq!(names.runs(), 5);
         assert_eq!(names.accuracy(Store::Sockets), Accuracy::Exact);
         let limit = names.limit(rung, Store::Sockets).unwrap();

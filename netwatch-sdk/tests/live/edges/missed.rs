@@ -29,7 +29,7 @@ use crate::{actor::unavailable, namespace::Namespace, observe::exact, quiet, tri
 pub(super) fn trials() -> Vec<Trial> {
     let (name, about) = (
         "missed-runs",
-        "runs of a program that the kernel skips are counted and named, and bytes stay exact",
+        "runs of a program that the kernel skips are counted and named, and no figure is exact that may lack bytes",
     );
     vec![trial(name, about, || {
         let _alone = quiet::alone();
