@@ -29,5 +29,8 @@ pub const EVENTS_LOST: u32 = 11;
 pub const ENDS: u32 = 12;
 /// DNS messages that did not fit into `DNS`, or came behind another in one segmented send.
 pub const DNS_MESSAGES: u32 = 13;
+/// Calls whose first program was skipped and that its backup counted, less those that the
+/// first left to it.
+pub const MADE_GOOD: u32 = 14;
 /// How many there are.
-pub const LEN: u32 = 14;
+pub const LEN: u32 = 15;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
 //! | `fexit` | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` |
+//! | `backup` | those of `payload` and `fexit` once more, for runs that the kernel skips |
 //! | `kprobes` | kprobes and kretprobes `release_sock`, `skb_consume_udp`, `udp_sendmsg`, … |
 //! | `flows` | those of the rung `cgroup`: `cgroup_skb`, `cgroup/sock_create`, `cgroup/sock_release`, `sock_ops` |
 //! | `packets` | `cgroup_skb` ingress and egress |
@@ -25,6 +26,7 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod backup;
 mod dns;
 mod events;
 mod fexit;

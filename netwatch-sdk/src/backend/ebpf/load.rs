@@ -15,6 +15,7 @@ use zerocopy::IntoBytes as _;
 use super::{
     causes, cgroup,
     maps::set_counter,
+    missed,
     object::OBJECT,
     offsets::{self, Layout},
     programs::{self, Place, Program, Rung, Store},
@@ -59,6 +60,8 @@ impl Default for MapSizes {
 const CLAIMS: u32 = 1024;
 /// Threads that can be in a function whose return is probed, at the same time.
 const CALLS: u32 = 4096;
+/// Threads that programs with backups can note. They come and go, and take memory then.
+const NOTED: u32 = 65_536;
 
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
@@ -113,8 +116,14 @@ impl Kernel {
         })
     }
 
+    /// Whether the kernel may preempt the programs that count calls, and so skip runs. On
+    /// the returns of functions some kernels do, and do not tell.
+    fn preempts(&self, rung: &Rung) -> bool {
+        rung.hook == Hook::Fentry || self.layout.tracepoints_are_preempted
+    }
+
     /// [`attach_all`], of programs on functions of the prototypes that they were made for.
-    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program]) -> Result<()> {
+    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program], backed_up: bool) -> Result<()> {
         for program in programs {
             if let Place::FExit(function, parameters) = program.place
                 && self.layout.parameters(function) != Some(parameters)
@@ -125,7 +134,13 @@ impl Kernel {
                 ));
             }
         }
-        attach_all(ebpf, programs, Some(&self.btf), None)
+        let btf = Some(&self.btf);
+        if backed_up {
+            let all: Vec<Program> = programs.iter().flat_map(|one| one.with_backup()).collect();
+            attach_all(ebpf, &all, btf, None)
+        } else {
+            attach_all(ebpf, programs, btf, None)
+        }
     }
 
     /// Loads and attaches everything with this rung, and tests it.
@@ -150,14 +165,15 @@ impl Kernel {
             ));
         }
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
-        self.attach_all(&mut ebpf, rung.programs)?;
+        let backed_up = self.preempts(rung);
+        self.attach_all(&mut ebpf, rung.programs, backed_up)?;
         let mut unseen = Vec::new();
         for path in rung.paths {
             if !self.symbols.has(path.function)? {
                 if path.in_module {
                     unseen.push(format!("{}: its kernel module is not loaded", path.name));
                 }
-            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs) {
+            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, backed_up) {
                 unseen.push(format!("{}: {}", path.name, chain(&why)));
             }
         }
@@ -175,6 +191,9 @@ impl Kernel {
             owners: Arc::new(owners),
             unseen,
         };
+        if backed_up {
+            missed::begin(&mut loaded.ebpf)?;
+        }
         loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
         loaded.find_owners()?;
@@ -223,6 +242,8 @@ impl Kernel {
             Some(6) => 4u32,
             _ => 3,
         };
+        let backed_up = self.preempts(rung);
+        let noted = if backed_up { NOTED } else { 1 };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
             .override_global("OFFSETS", self.layout.offsets.as_bytes(), true)
@@ -231,6 +252,7 @@ impl Kernel {
                 &u32::from(with_cgroup || rung.by_kprobes),
                 true,
             )
+            .override_global("BACKED_UP", &u32::from(backed_up), true)
             .override_global("BY_KPROBES", &u32::from(rung.by_kprobes), true)
             .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
@@ -243,6 +265,7 @@ impl Kernel {
             .map_max_entries("SOCKET_TABLE", sockets)
             .map_max_entries("CLAIMS", claims)
             .map_max_entries("CALLS", calls)
+            .map_max_entries("NOTED", noted)
             .map_max_entries("FLOWS", 1)
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .map_max_entries("EVENTS", sizes.event_bytes)

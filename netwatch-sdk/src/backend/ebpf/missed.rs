@@ -2,17 +2,27 @@
 //!
 //! A program does not run while it runs already on the same processor, below: in a task
 //! that was preempted inside it (preemptible kernels), or under a softirq. With kprobes,
-//! any of them and any `bpf(2)` call on a map is enough. The kernel counts what it skipped.
+//! any of them and any `bpf(2)` call on a map is enough. The kernel counts what it skipped;
+//! what a backup made good is not missed.
 
-use std::{io, os::fd::AsFd as _};
+use std::os::fd::AsFd as _;
 
 use aya::{Ebpf, programs::Program};
+use netwatch_common::counters;
 
 use super::{
-    programs::{Rung, Store},
+    maps,
+    programs::{Rung, Store, backup, is_backup},
     syscall,
 };
-use crate::{collector::Hook, reading::Accuracy};
+use crate::{Error, Result, collector::Hook, reading::Accuracy};
+
+/// What the programs with a backup are called together: what their backups made good is
+/// counted as a whole.
+const CALLS: &str = "send and receive calls";
+
+/// How often the kernel is asked again, when a call may be between a program and its backup.
+const TRIES: u8 = 3;
 
 /// Programs that only name: without a run of theirs no byte is missing.
 const NAMING: &[&str] = &["sched_process_exit", "task_rename"];
@@ -26,6 +36,39 @@ const RENEWING: &[&str] = &[
     "tcp_destroy_sock",
 ];
 
+/// From now on, what backups do is to make good what is skipped: while programs and their
+/// backups were being attached, the one ran without the other.
+pub(super) fn begin(ebpf: &mut Ebpf) -> Result<()> {
+    let (_, calls) = skipped(ebpf)?;
+    maps::set_counter(ebpf, counters::MADE_GOOD, calls)
+}
+
+/// Skipped runs: by program, of those without a backup; and of all that have one.
+fn skipped(ebpf: &Ebpf) -> Result<(Vec<(String, u64)>, u64)> {
+    let is_loaded = |name: &str| ebpf.program(name).is_some_and(|one| one.fd().is_ok());
+    let (mut programs, mut backed_up) = (Vec::new(), 0);
+    for (name, program) in ebpf.programs() {
+        // Programs of a cgroup and iterators are never skipped. A backup may be.
+        if !matches!(
+            program,
+            Program::BtfTracePoint(_) | Program::FExit(_) | Program::KProbe(_)
+        ) || is_backup(name)
+        {
+            continue;
+        }
+        let Ok(program) = program.fd() else { continue };
+        let runs = syscall::recursion_misses(program.as_fd()).map_err(|error| {
+            Error::io(format!("the missed runs of {name} cannot be read"), error)
+        })?;
+        if backup(name).is_some_and(is_loaded) {
+            backed_up += runs;
+        } else if runs > 0 {
+            programs.push((name.to_owned(), runs));
+        }
+    }
+    Ok((programs, backed_up))
+}
+
 /// By program, how often it did not run since it was loaded; without those that always did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Missed {
@@ -34,24 +77,33 @@ pub(super) struct Missed {
 
 impl Missed {
     /// Asks the kernel about every loaded program that it can skip. 15 to 40 µs.
-    pub(super) fn read(ebpf: &Ebpf) -> io::Result<Self> {
-        let mut programs = Vec::new();
-        for (name, program) in ebpf.programs() {
-            // Programs of a cgroup and iterators are never skipped.
-            if !matches!(
-                program,
-                Program::BtfTracePoint(_) | Program::FExit(_) | Program::KProbe(_)
-            ) {
-                continue;
+    pub(super) fn read(ebpf: &Ebpf, before: &Self) -> Result<Self> {
+        let mut missed = Self::read_once(ebpf)?;
+        // A run that was skipped meanwhile counts as missed until its backup has run.
+        for _ in 1..TRIES {
+            if missed.of(CALLS) <= before.of(CALLS) {
+                break;
             }
-            let Ok(program) = program.fd() else { continue };
-            let runs = syscall::recursion_misses(program.as_fd())?;
-            if runs > 0 {
-                programs.push((name.to_owned(), runs));
-            }
+            missed = Self::read_once(ebpf)?;
+        }
+        Ok(missed)
+    }
+
+    fn read_once(ebpf: &Ebpf) -> Result<Self> {
+        // First: whatever was made good up to now had been skipped before.
+        let made_good = maps::counter(ebpf, counters::MADE_GOOD)?;
+        let (mut programs, calls) = skipped(ebpf)?;
+        let missed = calls.wrapping_sub(made_good).cast_signed();
+        if let Ok(missed @ 1..) = u64::try_from(missed) {
+            programs.push((CALLS.to_owned(), missed));
         }
         programs.sort_unstable();
         Ok(Self { programs })
+    }
+
+    fn of(&self, program: &str) -> u64 {
+        let found = self.programs.iter().find(|(name, _)| name == program);
+        found.map_or(0, |(_, runs)| *runs)
     }
 
     /// Of all programs.

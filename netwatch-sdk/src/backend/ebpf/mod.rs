@@ -372,8 +372,7 @@ impl Measure for Ebpf {
         }
         self.watch()?;
         // Last: what is missing above was counted before.
-        self.missed = Missed::read(&self.loaded.ebpf)
-            .map_err(|error| Error::io("the programs' missed runs cannot be read", error))?;
+        self.missed = Missed::read(&self.loaded.ebpf, &self.missed)?;
         let accuracy = self.missed.accuracy(self.loaded.store);
 
         let counts_packets = self.loaded.cgroup.is_ok();

@@ -35,6 +35,9 @@ const FUNCTIONS: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) offsets: Offsets,
+    /// A task can be preempted inside a program on a tracepoint: when the kernel changes the
+    /// programs it waits for readers of SRCU (Linux 7.0), not for preemption to be on again.
+    pub(super) tracepoints_are_preempted: bool,
     parameters: HashMap<&'static str, usize>,
 }
 
@@ -79,6 +82,7 @@ pub(super) fn read() -> Result<Layout> {
     }
     Ok(Layout {
         offsets: Offsets::read_from_bytes(&found).map_err(|_| malformed())?,
+        tracepoints_are_preempted: btf.field("tp_transition_snapshot", "srcu_gp").is_some(),
         parameters: btf.parameters(FUNCTIONS),
     })
 }

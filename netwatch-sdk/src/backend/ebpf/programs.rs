@@ -135,6 +135,44 @@ impl Rung {
     }
 }
 
+/// Programs and their backups: the second does the work where the kernel skips the first.
+/// They are on the same hook, see `netwatch-ebpf/src/backup.rs`.
+const BACKUPS: &[(&str, &str)] = &[
+    ("sock_send_length", "backup_send_length"),
+    ("sock_recv_length", "backup_recv_length"),
+    ("tcp_rcv_space_adjust", "backup_read"),
+    ("tcp_rcv_space_adjust_table", "backup_read_table"),
+    ("inet_sendmsg", "backup_sendmsg"),
+    ("inet_recvmsg", "backup_recvmsg"),
+    ("inet6_sendmsg", "backup6_sendmsg"),
+    ("inet6_recvmsg", "backup6_recvmsg"),
+];
+
+/// The backup of a program.
+pub(super) fn backup(name: &str) -> Option<&'static str> {
+    let found = BACKUPS.iter().find(|(program, _)| *program == name);
+    found.map(|(_, backup)| *backup)
+}
+
+/// Whether a program is the backup of another.
+pub(super) fn is_backup(name: &str) -> bool {
+    BACKUPS.iter().any(|(_, backup)| *backup == name)
+}
+
+impl Program {
+    /// The program and its backup, in the order in which they have to be attached for the
+    /// program to run first: the kernel runs programs on a tracepoint in that order, and
+    /// those on the return of a function in the opposite one.
+    pub(super) fn with_backup(self) -> Vec<Self> {
+        let mut both = vec![self];
+        both.extend(backup(self.name).map(|name| Self { name, ..self }));
+        if matches!(self.place, Place::FExit(..)) {
+            both.reverse();
+        }
+        both
+    }
+}
+
 const fn kprobe(name: &'static str, function: &'static str) -> Program {
     Program {
         name,
@@ -377,6 +415,26 @@ const EGRESS: Program = Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backup_is_attached_so_that_it_runs_after_its_program() {
+        for (name, backup) in BACKUPS {
+            let programs = RUNGS.iter().flat_map(|rung| {
+                let paths = rung.paths.iter().flat_map(|path| path.programs);
+                rung.programs.iter().chain(paths)
+            });
+            let mut found = programs.filter(|program| program.name == *name).peekable();
+            assert!(found.peek().is_some(), "{name}");
+            for program in found {
+                let both = program.with_backup();
+                let names: Vec<&str> = both.iter().map(|program| program.name).collect();
+                match program.place {
+                    Place::TpBtf(_) => assert_eq!(names, [*name, *backup]),
+                    _ => assert_eq!(names, [*backup, *name]),
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_hook_is_a_rung_in_the_same_order() {
