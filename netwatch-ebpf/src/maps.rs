@@ -49,6 +49,17 @@ pub static CALLS: HashMap<u64, Call, 4096> = HashMap::new();
 #[btf_map]
 pub static NOTED: HashMap<u64, u64, 65536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
+/// By a socket's address: bytes that its record lacks. They are in their processes' totals.
+#[btf_map]
+pub static OWED: HashMap<u64, Owed, 4096> = HashMap::new();
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Owed {
+    pub tx: u64,
+    pub rx: u64,
+}
+
 /// Sockets by cookie, where only programs of a cgroup run.
 #[btf_map]
 pub static FLOWS: HashMap<u64, Flow, 65536> = HashMap::new();

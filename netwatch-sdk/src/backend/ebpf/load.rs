@@ -7,6 +7,7 @@ use aya::{
     maps::MapData,
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
+        TracePoint,
     },
 };
 use netwatch_common::counters;
@@ -18,6 +19,7 @@ use super::{
     missed,
     object::OBJECT,
     offsets::{self, Layout},
+    order,
     programs::{self, Place, Program, Rung, Store},
     refusal::{refusal, refusal_of_maps},
     self_test::{self, Outcome},
@@ -62,6 +64,8 @@ const CLAIMS: u32 = 1024;
 const CALLS: u32 = 4096;
 /// Threads that programs with backups can note. They come and go, and take memory then.
 const NOTED: u32 = 65_536;
+/// Sockets whose records can lack bytes of a call at the same time.
+const OWED: u32 = 4096;
 
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
@@ -134,13 +138,41 @@ impl Kernel {
                 ));
             }
         }
-        let btf = Some(&self.btf);
-        if backed_up {
-            let all: Vec<Program> = programs.iter().flat_map(|one| one.with_backup()).collect();
-            attach_all(ebpf, &all, btf, None)
-        } else {
-            attach_all(ebpf, programs, btf, None)
+        if !backed_up {
+            return attach_all(ebpf, programs, Some(&self.btf), None);
         }
+        for program in programs {
+            self.attach_with_backup(ebpf, *program)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches a program and its backup so that the program runs first: the kernel runs
+    /// those on a tracepoint in the order in which they were attached, and those on the
+    /// return of a function in the opposite one.
+    fn attach_with_backup(&self, ebpf: &mut Ebpf, program: Program) -> Result<()> {
+        let mut attach = |one: Program| attach_all(ebpf, &[one], Some(&self.btf), None);
+        let Some(backup) = program.backup() else {
+            return attach(program);
+        };
+        if matches!(program.place, Place::FExit(..)) {
+            attach(backup)?;
+            return attach(program);
+        }
+        attach(program)?;
+        if let Some(better) = program.better_backup() {
+            match attach(better).and_then(|()| order::is_kept(ebpf)) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    find_mut::<TracePoint>(ebpf, better.name)?
+                        .unload()
+                        .map_err(|error| refusal(better.name, &error))?;
+                    log::info!("{}: others were there before {}", backup.name, better.name);
+                }
+                Err(why) => log::info!("{} instead: {}", backup.name, chain(&why)),
+            }
+        }
+        attach_all(ebpf, &[backup], Some(&self.btf), None)
     }
 
     /// Loads and attaches everything with this rung, and tests it.
@@ -243,7 +275,7 @@ impl Kernel {
             _ => 3,
         };
         let backed_up = self.preempts(rung);
-        let noted = if backed_up { NOTED } else { 1 };
+        let (noted, owed) = if backed_up { (NOTED, OWED) } else { (1, 1) };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
             .override_global("OFFSETS", self.layout.offsets.as_bytes(), true)
@@ -266,6 +298,7 @@ impl Kernel {
             .map_max_entries("CLAIMS", claims)
             .map_max_entries("CALLS", calls)
             .map_max_entries("NOTED", noted)
+            .map_max_entries("OWED", owed)
             .map_max_entries("FLOWS", 1)
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .map_max_entries("EVENTS", sizes.event_bytes)
@@ -353,6 +386,11 @@ fn attach(
             let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
             found.load(tracepoint, btf.ok_or("no BTF")?)?;
             found.attach()?;
+        }
+        Place::TracePoint(tracepoint) => {
+            let found = find_mut::<TracePoint>(ebpf, program.name)?;
+            found.load()?;
+            found.attach("sock", tracepoint)?;
         }
         Place::FExit(function, _) => {
             let found = find_mut::<FExit>(ebpf, program.name)?;

@@ -12,7 +12,7 @@ use netwatch_common::counters;
 
 use super::{
     maps,
-    programs::{Rung, Store, backup, is_backup},
+    programs::{Rung, Store, backups, is_backup},
     syscall,
 };
 use crate::{Error, Result, collector::Hook, reading::Accuracy};
@@ -60,7 +60,7 @@ fn skipped(ebpf: &Ebpf) -> Result<(Vec<(String, u64)>, u64)> {
         let runs = syscall::recursion_misses(program.as_fd()).map_err(|error| {
             Error::io(format!("the missed runs of {name} cannot be read"), error)
         })?;
-        if backup(name).is_some_and(is_loaded) {
+        if backups(name).any(is_loaded) {
             backed_up += runs;
         } else if runs > 0 {
             programs.push((name.to_owned(), runs));

@@ -7,6 +7,7 @@
 //! | `load` | climbing the ladder: loading, attaching, testing, listing the older sockets |
 //! | `self_test`, `causes` | whether a rung counts, and why one does not |
 //! | `watchdog` | noticing that it has stopped |
+//! | `order` | whether backups run after what they back up |
 //! | `missed` | runs of programs that the kernel skipped |
 //! | `refusal` | what the kernel refuses, with the way out |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
@@ -37,6 +38,7 @@ mod maps;
 mod missed;
 mod object;
 mod offsets;
+mod order;
 mod programs;
 mod pump;
 mod refusal;

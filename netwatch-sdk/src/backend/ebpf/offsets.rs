@@ -19,6 +19,10 @@ const OPTIONAL: &[&str] = &[
     "sk_kern_sock",
     "dfl_cgrp",
     "inet_conn.icsk_ulp_ops",
+    // The tracepoints that tell results came with Linux 6.3.
+    "sk",
+    "ret",
+    "flags",
 ];
 
 /// Functions whose prototypes decide: fexit finds the result behind the arguments, and

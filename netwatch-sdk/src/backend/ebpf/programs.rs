@@ -16,6 +16,8 @@ use crate::collector::Hook;
 pub(super) enum Place {
     /// A tracepoint, by its BTF type.
     TpBtf(&'static str),
+    /// A tracepoint of sockets, by a file of tracefs; the kernel does not preempt it.
+    TracePoint(&'static str),
     /// The return of a function that has so many parameters.
     FExit(&'static str, usize),
     /// The entry of a function, or its return: the object says which.
@@ -32,6 +34,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TpBtf(tracepoint) => write!(f, "tp_btf {tracepoint}"),
+            Self::TracePoint(tracepoint) => write!(f, "tracepoint {tracepoint}"),
             Self::FExit(function, _) => write!(f, "fexit {function}"),
             Self::KProbe(function) => write!(f, "kprobe {function}"),
             Self::CgroupSkb(CgroupSkbAttachType::Ingress) => f.write_str("cgroup_skb ingress"),
@@ -135,41 +138,78 @@ impl Rung {
     }
 }
 
-/// Programs and their backups: the second does the work where the kernel skips the first.
-/// They are on the same hook, see `netwatch-ebpf/src/backup.rs`.
-const BACKUPS: &[(&str, &str)] = &[
-    ("sock_send_length", "backup_send_length"),
-    ("sock_recv_length", "backup_recv_length"),
-    ("tcp_rcv_space_adjust", "backup_read"),
-    ("tcp_rcv_space_adjust_table", "backup_read_table"),
-    ("inet_sendmsg", "backup_sendmsg"),
-    ("inet_recvmsg", "backup_recvmsg"),
-    ("inet6_sendmsg", "backup6_sendmsg"),
-    ("inet6_recvmsg", "backup6_recvmsg"),
+/// A program and what does its work where the kernel skips it, on the same hook: see
+/// `netwatch-ebpf/src/backup.rs`.
+struct BackedUp {
+    program: &'static str,
+    backup: &'static str,
+    /// A backup that the kernel does not preempt. It needs tracefs.
+    better: Option<&'static str>,
+}
+
+const BACKED_UP: &[BackedUp] = &[
+    backed_up(
+        "sock_send_length",
+        "backup_send_length",
+        Some("always_sent"),
+    ),
+    backed_up(
+        "sock_recv_length",
+        "backup_recv_length",
+        Some("always_received"),
+    ),
+    backed_up("tcp_rcv_space_adjust", "backup_read", None),
+    backed_up("tcp_rcv_space_adjust_table", "backup_read_table", None),
+    backed_up("inet_sendmsg", "backup_sendmsg", None),
+    backed_up("inet_recvmsg", "backup_recvmsg", None),
+    backed_up("inet6_sendmsg", "backup6_sendmsg", None),
+    backed_up("inet6_recvmsg", "backup6_recvmsg", None),
 ];
 
-/// The backup of a program.
-pub(super) fn backup(name: &str) -> Option<&'static str> {
-    let found = BACKUPS.iter().find(|(program, _)| *program == name);
-    found.map(|(_, backup)| *backup)
+const fn backed_up(
+    program: &'static str,
+    backup: &'static str,
+    better: Option<&'static str>,
+) -> BackedUp {
+    BackedUp {
+        program,
+        backup,
+        better,
+    }
+}
+
+fn backed_up_by(program: &str) -> Option<&'static BackedUp> {
+    BACKED_UP.iter().find(|one| one.program == program)
+}
+
+/// The names of the programs that can be the backup of one.
+pub(super) fn backups(program: &str) -> impl Iterator<Item = &'static str> {
+    backed_up_by(program)
+        .into_iter()
+        .flat_map(|one| one.better.into_iter().chain([one.backup]))
 }
 
 /// Whether a program is the backup of another.
 pub(super) fn is_backup(name: &str) -> bool {
-    BACKUPS.iter().any(|(_, backup)| *backup == name)
+    let mut all = BACKED_UP.iter();
+    all.any(|one| one.backup == name || one.better == Some(name))
 }
 
 impl Program {
-    /// The program and its backup, in the order in which they have to be attached for the
-    /// program to run first: the kernel runs programs on a tracepoint in that order, and
-    /// those on the return of a function in the opposite one.
-    pub(super) fn with_backup(self) -> Vec<Self> {
-        let mut both = vec![self];
-        both.extend(backup(self.name).map(|name| Self { name, ..self }));
-        if matches!(self.place, Place::FExit(..)) {
-            both.reverse();
-        }
-        both
+    /// The program that does the work where the kernel skips this one.
+    pub(super) fn backup(self) -> Option<Self> {
+        let name = backed_up_by(self.name)?.backup;
+        Some(Self { name, ..self })
+    }
+
+    /// The one that does it better, if it can be attached.
+    pub(super) fn better_backup(self) -> Option<Self> {
+        let name = backed_up_by(self.name)?.better?;
+        let Place::TpBtf(tracepoint) = self.place else {
+            return None;
+        };
+        let place = Place::TracePoint(tracepoint);
+        Some(Self { name, place })
     }
 }
 
@@ -417,21 +457,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backup_is_attached_so_that_it_runs_after_its_program() {
-        for (name, backup) in BACKUPS {
+    fn what_has_a_backup_is_a_program_of_a_rung() {
+        for one in BACKED_UP {
             let programs = RUNGS.iter().flat_map(|rung| {
                 let paths = rung.paths.iter().flat_map(|path| path.programs);
                 rung.programs.iter().chain(paths)
             });
-            let mut found = programs.filter(|program| program.name == *name).peekable();
-            assert!(found.peek().is_some(), "{name}");
-            for program in found {
-                let both = program.with_backup();
-                let names: Vec<&str> = both.iter().map(|program| program.name).collect();
-                match program.place {
-                    Place::TpBtf(_) => assert_eq!(names, [*name, *backup]),
-                    _ => assert_eq!(names, [*backup, *name]),
-                }
+            let mut found = programs.filter(|program| program.name == one.program);
+            let program = found.next().expect(one.program);
+            assert_eq!(program.backup().unwrap().name, one.backup);
+            let better = program.better_backup().map(|better| better.name);
+            assert_eq!(better, one.better);
+            for backup in backups(one.program) {
+                assert!(is_backup(backup) && !is_backup(one.program), "{backup}");
             }
         }
     }
