@@ -29,5 +29,9 @@ pub const EVENTS_LOST: u32 = 11;
 pub const ENDS: u32 = 12;
 /// DNS messages that did not fit into `DNS`, or came behind another in one segmented send.
 pub const DNS_MESSAGES: u32 = 13;
+/// State changes of TCP sockets that the first program missed and its double saw.
+pub const RECOVERED_STATES: u32 = 14;
+/// Likewise: ends.
+pub const RECOVERED_ENDS: u32 = 15;
 /// How many there are.
-pub const LEN: u32 = 14;
+pub const LEN: u32 = 16;
