@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{collector::Hook, reading::Accuracy};
 
-/// Programs that only name: without a run of theirs no byte is missing.
-const NAMING: &[&str] = &["sched_process_exit", "task_rename"];
+/// Programs that count no bytes: without a run of theirs none is missing.
+const COUNTING_NOTHING: &[&str] = &["kfree_skb", "sched_process_exit", "task_rename"];
 
 /// Programs without which a record in the table can outlive its socket, and get the bytes of
 /// the next one at its address.
@@ -64,7 +64,7 @@ impl Missed {
         let any = |which: &dyn Fn(&str) -> bool| self.programs.iter().any(|(name, _)| which(name));
         if store == Store::Table && any(&|name| RENEWING.contains(&name)) {
             Accuracy::Estimate
-        } else if any(&|name| !NAMING.contains(&name)) {
+        } else if any(&|name| !COUNTING_NOTHING.contains(&name)) {
             Accuracy::LowerBound
         } else {
             Accuracy::Exact
@@ -82,7 +82,10 @@ impl Missed {
             .map(|(name, runs)| format!("{name} {runs}"))
             .collect();
         let what = match self.accuracy(store) {
-            Accuracy::Exact => "names or ends of processes may be missing; payload stays exact",
+            Accuracy::Exact => {
+                "names or ends of processes, or attempts at closed ports, may be missing; payload \
+                 stays exact"
+            }
             Accuracy::LowerBound => "payload may be missing, owners and rows too",
             Accuracy::Estimate => "payload may be missing, or in another socket's row",
         };
@@ -103,7 +106,7 @@ impl Missed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ebpf::programs::{RUNGS, rungs};
+    use crate::backend::ebpf::programs::{CLOSED_PORTS, RUNGS, rungs};
 
     fn missed(programs: &[(&str, u64)]) -> Missed {
         let programs = programs
@@ -167,8 +170,12 @@ mod tests {
         let stores = [Store::Sockets, Store::Table];
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
         let counting = RUNGS.iter().flat_map(|rung| rung.programs);
-        let known: Vec<&str> = lifecycle.chain(counting).map(|one| one.name).collect();
-        for name in NAMING.iter().chain(RENEWING) {
+        let known: Vec<&str> = lifecycle
+            .chain(counting)
+            .chain(CLOSED_PORTS)
+            .map(|one| one.name)
+            .collect();
+        for name in COUNTING_NOTHING.iter().chain(RENEWING) {
             assert!(known.contains(name), "{name}");
         }
     }
