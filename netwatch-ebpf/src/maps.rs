@@ -8,6 +8,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use netwatch_common::{
+    closed_port::{ClosedPort, Tried},
     counters,
     dns::DnsRow,
     event::{ConnectionEvent, Listener},
@@ -93,6 +94,10 @@ pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
 /// A row for each message of a DNS client.
 #[btf_map]
 pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
+
+/// Who tried ports that nobody has, since the last reading.
+#[btf_map]
+pub static CLOSED_PORTS: HashMap<ClosedPort, Tried, 4096> = HashMap::new();
 
 /// What happened to connections, while someone listens.
 #[btf_map]

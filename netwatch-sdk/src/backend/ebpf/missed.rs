@@ -27,9 +27,14 @@ const DOUBLED: &[(&str, u32)] = &[
 /// How the name of a double ends.
 const AGAIN: &str = "_again";
 
-/// Programs that only name: without a run of theirs no byte is missing. The state of a
-/// connection is among them where records are in the socket.
-const NAMING: &[&str] = &["inet_sock_set_state", "sched_process_exit", "task_rename"];
+/// Programs that count no bytes: without a run of theirs none is missing. With the table
+/// there is another program for states, which counts.
+const COUNTING_NOTHING: &[&str] = &[
+    "inet_sock_set_state",
+    "kfree_skb",
+    "sched_process_exit",
+    "task_rename",
+];
 
 /// Programs without which a record in the table can outlive its socket, and get the bytes of
 /// the next one at its address.
@@ -86,7 +91,7 @@ impl Missed {
         let any = |which: &dyn Fn(&str) -> bool| self.programs.iter().any(|(name, _)| which(name));
         if store == Store::Table && any(&|name| RENEWING.contains(&name)) {
             Accuracy::Estimate
-        } else if any(&|name| !NAMING.contains(&name)) {
+        } else if any(&|name| !COUNTING_NOTHING.contains(&name)) {
             Accuracy::LowerBound
         } else {
             Accuracy::Exact
@@ -105,7 +110,8 @@ impl Missed {
             .collect();
         let what = match self.accuracy(store) {
             Accuracy::Exact => {
-                "names, directions, events or ends of processes may be missing; payload stays exact"
+                "names, directions, events, ends of processes or attempts at closed ports may be \
+                 missing; payload stays exact"
             }
             Accuracy::LowerBound => "payload may be missing, owners and rows too",
             Accuracy::Estimate => "payload may be missing, or in another socket's row",
@@ -127,7 +133,7 @@ impl Missed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ebpf::programs::{RUNGS, rungs};
+    use crate::backend::ebpf::programs::{CLOSED_PORTS, RUNGS, rungs};
 
     fn missed(programs: &[(&str, u64)]) -> Missed {
         let programs = programs
@@ -209,9 +215,13 @@ mod tests {
         let stores = [Store::Sockets, Store::Table];
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
         let counting = RUNGS.iter().flat_map(|rung| rung.programs);
-        let known: Vec<&str> = lifecycle.chain(counting).map(|one| one.name).collect();
+        let known: Vec<&str> = lifecycle
+            .chain(counting)
+            .chain(CLOSED_PORTS)
+            .map(|one| one.name)
+            .collect();
         let doubled = DOUBLED.iter().map(|(name, _)| name);
-        for name in NAMING.iter().chain(RENEWING).chain(doubled) {
+        for name in COUNTING_NOTHING.iter().chain(RENEWING).chain(doubled) {
             assert!(known.contains(name), "{name}");
         }
     }

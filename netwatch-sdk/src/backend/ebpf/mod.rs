@@ -19,6 +19,7 @@
 //! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `dns`, `clock` | messages of DNS clients, and when |
+//! | `closed_ports` | who tries ports that nobody has |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
@@ -27,6 +28,7 @@ mod causes;
 mod cgroup;
 mod checks;
 mod clock;
+mod closed_ports;
 mod decode;
 mod dns;
 mod events;
@@ -66,6 +68,7 @@ use zerocopy::FromBytes as _;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
+    closed_ports::ClosedPorts,
     dns::Dns,
     flows::Flows,
     listing::{Identity, Listing},
@@ -88,7 +91,10 @@ use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
     error::chain,
-    reading::{Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
+    reading::{
+        Attribution, Lost, Payload, Process, Reading, Source, closed_port::ClosedPort,
+        dns::DnsDatagram,
+    },
 };
 
 /// The running kernel programs.
@@ -113,6 +119,7 @@ struct Ebpf {
     unreadable: u64,
     /// `None` where DNS messages are not copied. The feed has it too.
     dns: Option<Arc<Mutex<Dns>>>,
+    closed_ports: ClosedPorts,
 }
 
 impl fmt::Debug for Ebpf {
@@ -178,6 +185,7 @@ impl Ebpf {
             lost: 0,
             unreadable: 0,
             dns,
+            closed_ports: ClosedPorts::default(),
         })
     }
 
@@ -430,6 +438,7 @@ impl Measure for Ebpf {
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 dns_messages: count(counters::DNS_MESSAGES),
+                closed_ports: count(counters::CLOSED_PORTS_LOST),
                 missed_runs: self.missed.runs(),
                 unreadable: self.unreadable + self.dns_ring().map_or(0, |dns| dns.unreadable),
             },
@@ -444,6 +453,10 @@ impl Measure for Ebpf {
         Ok(true)
     }
 
+    fn closed_ports(&mut self, take: &mut dyn FnMut(ClosedPort)) -> Result<()> {
+        self.closed_ports.drain(&self.loaded, take)
+    }
+
     fn status(&self) -> Status {
         let mut limits = Vec::new();
         if let Err(why) = &self.loaded.cgroup {
@@ -451,6 +464,11 @@ impl Measure for Ebpf {
         }
         for unseen in &self.loaded.unseen {
             limits.push(format!("payload is not counted of {unseen}"));
+        }
+        if let Some(why) = &self.loaded.closed_ports_unseen {
+            limits.push(format!(
+                "attempts at closed ports of this host are not seen: {why}"
+            ));
         }
         if let Outcome::NotPossible(why) = &self.loaded.tested {
             limits.push(format!("the hook is not tested: {why}"));

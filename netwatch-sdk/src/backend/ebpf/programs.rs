@@ -306,6 +306,9 @@ const LIFECYCLE: &[Program] = &[
     tracepoint("sched_process_exit"),
 ];
 
+/// Who tries ports that nobody has, for the detectors. Any rung can do without.
+pub(super) const CLOSED_PORTS: &[Program] = &[tracepoint("kfree_skb")];
+
 /// All that the rung `cgroup` has, in place of any of the others.
 pub(super) const FLOWS: &[Program] = &[
     Program {

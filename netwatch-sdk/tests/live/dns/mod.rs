@@ -16,16 +16,10 @@ use netwatch_sdk::{
 use self::parts::{
     FAIL, FROM_53, MANY, MAPPED, NOISE, NX, PAGE, PLAIN, SHAPE, SILENT, SIX, SLOW, TUNNEL,
 };
-use crate::{director::Running, namespace::Namespace, observe, quiet, trial::trial};
+use crate::{director::Running, namespace::Namespace, observe, trial::alone};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        trial(name, about, move || {
-            // The figures are the whole host's.
-            let _alone = quiet::alone();
-            run()
-        })
-    };
+    // The figures are the whole host's.
     vec![
         alone(
             "dns-exact",
