@@ -33,5 +33,7 @@ pub const DNS_MESSAGES: u32 = 13;
 pub const CLOSED_PORTS: u32 = 14;
 /// Attempts at closed ports that had no room there.
 pub const CLOSED_PORTS_LOST: u32 = 15;
+/// 1 while someone listens to DNS messages.
+pub const DNS_TOLD: u32 = 16;
 /// How many there are.
-pub const LEN: u32 = 16;
+pub const LEN: u32 = 17;
