@@ -69,7 +69,8 @@ pub struct Lost {
     /// port-scan detector did not see them.
     pub closed_ports: u64,
     /// Runs of kernel programs that the kernel skipped, because the program was running
-    /// already on the same processor; [`Status::limits`](crate::Status::limits) says of which.
+    /// already on the same processor, and that no other program made up for;
+    /// [`Status::limits`](crate::Status::limits) says of which.
     /// When bytes may be missing, no figure of payload is exact from then on. From the
     /// kernel's `bpf_prog_info.recursion_misses`. Stays 0 where the kernel skips
     /// without counting: kprobes before Linux 6.7.

@@ -107,8 +107,8 @@ struct Ebpf {
     cgroups: CgroupPaths,
     sizes: MapSizes,
     feed: Arc<EbpfFeed>,
-    /// Sockets without an owner that the last search left without one.
-    ownerless: IdSet<u64>,
+    /// Sockets without an owner, and how many searches have left them without one.
+    ownerless: IdMap<u64, u8>,
     watchdog: Watchdog,
     /// As of the last reading.
     missed: Missed,
@@ -177,7 +177,7 @@ impl Ebpf {
             cgroups: CgroupPaths::new(root),
             sizes,
             feed,
-            ownerless: IdSet::default(),
+            ownerless: IdMap::default(),
             watchdog: Watchdog::new(Instant::now()),
             missed: Missed::default(),
             records: 0,
@@ -298,12 +298,15 @@ impl Ebpf {
     }
 
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
-    /// there are new ones. Returns how many sockets had no row.
+    /// there are new ones. Not just once: a search can fall between the acceptance of a
+    /// socket and its file. Returns how many sockets had no row.
     fn list_with_owners(&mut self) -> Result<u64> {
-        let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
+        const SEARCHES: u8 = 3;
+        let ownerless = |rows: &[SocketRow], before: &IdMap<u64, u8>| -> IdMap<u64, u8> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
+                .map(|cookie| (cookie, before.get(&cookie).copied().unwrap_or_default()))
                 .collect()
         };
         self.listing
@@ -313,14 +316,20 @@ impl Ebpf {
             // There is no listing before the first to make up for what it missed.
             quiet = self.list()?;
         }
-        let now = ownerless(self.listing.rows());
-        if now.is_subset(&self.ownerless) {
-            self.ownerless = now;
+        self.ownerless = ownerless(self.listing.rows(), &self.ownerless);
+        if self
+            .ownerless
+            .values()
+            .all(|&searches| searches >= SEARCHES)
+        {
             return Ok(quiet);
         }
         self.loaded.find_owners()?;
+        for searches in self.ownerless.values_mut() {
+            *searches = searches.saturating_add(1);
+        }
         let quiet = self.list()?;
-        self.ownerless = ownerless(self.listing.rows());
+        self.ownerless = ownerless(self.listing.rows(), &self.ownerless);
         Ok(quiet)
     }
 }
@@ -372,7 +381,7 @@ impl Measure for Ebpf {
         if self.listing.has_outgrown_its_memory() {
             give_back_memory();
         }
-        let removable = self.accounts.update(&records, self.listing.rows(), &closed);
+        let removable = self.accounts.update(&records, self.listing.seen(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
         if let Some(mut dns) = self.dns_ring() {
@@ -380,8 +389,7 @@ impl Measure for Ebpf {
         }
         self.watch()?;
         // Last: what is missing above was counted before.
-        self.missed = Missed::read(&self.loaded.ebpf)
-            .map_err(|error| Error::io("the programs' missed runs cannot be read", error))?;
+        self.missed = Missed::read(&self.loaded.ebpf)?;
         let accuracy = self.missed.accuracy(self.loaded.store);
 
         let counts_packets = self.loaded.cgroup.is_ok();
