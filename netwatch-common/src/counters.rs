@@ -37,5 +37,7 @@ pub const CLOSED_PORTS_LOST: u32 = 15;
 pub const RECOVERED_STATES: u32 = 16;
 /// Likewise: ends.
 pub const RECOVERED_ENDS: u32 = 17;
+/// 1 while someone listens to DNS messages.
+pub const DNS_TOLD: u32 = 18;
 /// How many there are.
-pub const LEN: u32 = 18;
+pub const LEN: u32 = 19;

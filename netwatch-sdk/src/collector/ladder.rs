@@ -34,8 +34,11 @@ impl Ladder {
         let forced = wanted != Backend::Auto;
         let mut sizes = settings.sizes;
         if settings.thresholds.is_none() {
-            sizes.dns_bytes = 0;
+            sizes.dns_while_told = true;
             sizes.closed_ports = 0;
+        }
+        if !settings.dns_messages {
+            sizes.dns_bytes = 0;
         }
         let is_wanted = |backend| !forced || backend == wanted;
         let all = Backend::ALL.iter().rev();

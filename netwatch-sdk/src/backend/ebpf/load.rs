@@ -9,7 +9,7 @@ use aya::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
     },
 };
-use netwatch_common::counters;
+use netwatch_common::{counters, dns};
 use zerocopy::IntoBytes as _;
 
 use super::{
@@ -38,6 +38,8 @@ pub(crate) struct MapSizes {
     pub(crate) closed_bytes: u32,
     /// Bytes of rows of DNS messages likewise; 0 when they are not wanted.
     pub(crate) dns_bytes: u32,
+    /// DNS messages are wanted only while someone listens to them.
+    pub(crate) dns_while_told: bool,
     /// Attempts at closed ports between two readings; 0 when they are not wanted.
     pub(crate) closed_ports: u32,
     /// Bytes of events that nobody has read yet; a power of two.
@@ -52,8 +54,19 @@ impl Default for MapSizes {
             in_table: false,
             closed_bytes: 4 << 20,
             dns_bytes: 2 << 20,
+            dns_while_told: false,
             closed_ports: 4096,
             event_bytes: 2 << 20,
+        }
+    }
+}
+
+impl MapSizes {
+    fn dns_wanted(self) -> u32 {
+        match (self.dns_bytes, self.dns_while_told) {
+            (0, _) => dns::NEVER,
+            (_, true) => dns::WHILE_TOLD,
+            (_, false) => dns::ALWAYS,
         }
     }
 }
@@ -255,7 +268,7 @@ impl Kernel {
             .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
             .override_global("IN_TABLE", &u32::from(in_table), true)
-            .override_global("DNS_WANTED", &u32::from(sizes.dns_bytes > 0), true)
+            .override_global("DNS_WANTED", &sizes.dns_wanted(), true)
             .override_global(
                 "NO_SOCKET",
                 &self.layout.no_socket.unwrap_or(u32::MAX),

@@ -110,9 +110,21 @@ impl Detection {
     }
 
     /// Takes what the backend has seen since the last time.
-    pub(super) fn feed(&mut self, backend: &mut dyn Measure) -> Result<()> {
+    pub(super) fn feed(&mut self, backend: &mut dyn Measure, hub: Option<&Hub>) -> Result<()> {
+        let is_watching = self.connections.is_some();
         // Locked for one message at a time: the feed's thread takes the two in the same order.
-        self.sees_dns = backend.dns(&mut |datagram| dns::observe(&self.detectors, &datagram))?;
+        self.sees_dns = backend.dns(&mut |message| {
+            if let Some(hub) = hub {
+                hub.dns(&message);
+            }
+            // Else they are among those that the hub gives it to.
+            if !is_watching {
+                dns::observe(&self.detectors, &message);
+            }
+        })?;
+        if let Some(hub) = hub {
+            hub.flush();
+        }
         backend.closed_ports(&mut |attempt| {
             let event = Event::ClosedPort(ConnectionAttempt {
                 source: attempt.source.into(),

@@ -1,5 +1,6 @@
 //! DNS, seen in the kernel: every message once, at the right process.
 
+mod events;
 mod message;
 pub(crate) mod parts;
 
@@ -50,6 +51,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             "dns-tunnel",
             "200 random names under one domain are found, and whose they are; a page's are not",
             tunnel,
+        ),
+        alone(
+            "dns-events",
+            "each message is one event, with its process, name, type, code and latency",
+            events::exact,
+        ),
+        alone(
+            "dns-events-full",
+            "room for 10 messages: what is missing in the stream is counted exactly",
+            events::full,
+        ),
+        alone(
+            "dns-events-topics",
+            "who asks for connections gets no DNS message, and the other way round",
+            events::topics,
         ),
         alone(
             "dns-off",
