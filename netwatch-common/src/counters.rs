@@ -29,8 +29,25 @@ pub const EVENTS_LOST: u32 = 11;
 pub const ENDS: u32 = 12;
 /// DNS messages that did not fit into `DNS`, or came behind another in one segmented send.
 pub const DNS_MESSAGES: u32 = 13;
-/// Calls whose first program was skipped and that its backup counted, less those that the
-/// first left to it.
-pub const MADE_GOOD: u32 = 14;
+/// Entries that were made in `CLOSED_PORTS`.
+pub const CLOSED_PORTS: u32 = 14;
+/// Attempts at closed ports that had no room there.
+pub const CLOSED_PORTS_LOST: u32 = 15;
+/// State changes of TCP sockets that the first program missed and its double saw.
+pub const RECOVERED_STATES: u32 = 16;
+/// Likewise: ends.
+pub const RECOVERED_ENDS: u32 = 17;
+/// 1 while someone listens to DNS messages.
+pub const DNS_TOLD: u32 = 18;
+/// Likewise: send calls, less those that the first program left to its double.
+pub const RECOVERED_SENDS: u32 = 19;
+/// Likewise: receive calls.
+pub const RECOVERED_RECEIVES: u32 = 20;
+/// Likewise: reads of a TCP stream.
+pub const RECOVERED_READS: u32 = 21;
+/// Likewise: send calls on IPv6 sockets, where those have a program of their own.
+pub const RECOVERED_SENDS_V6: u32 = 22;
+/// Likewise: receive calls.
+pub const RECOVERED_RECEIVES_V6: u32 = 23;
 /// How many there are.
-pub const LEN: u32 = 15;
+pub const LEN: u32 = 24;

@@ -15,33 +15,35 @@ use core::ffi::c_void;
 
 use aya_ebpf::{macros::fexit, programs::FExitContext};
 
-use crate::{backup, kernel::socket_of, payload};
+use netwatch_common::counters;
+
+use crate::{doubles, kernel::socket_of, payload};
 
 /// A send call on an IPv4 socket returned.
 #[fexit(function = "inet_sendmsg")]
 pub fn inet_sendmsg(ctx: FExitContext) -> i32 {
-    backup::first(|| sent(&ctx));
+    doubles::first::<{ counters::RECOVERED_SENDS }>(|| sent(&ctx));
     0
 }
 
 /// A send call on an IPv6 socket returned.
 #[fexit(function = "inet6_sendmsg")]
 pub fn inet6_sendmsg(ctx: FExitContext) -> i32 {
-    backup::first(|| sent(&ctx));
+    doubles::first::<{ counters::RECOVERED_SENDS_V6 }>(|| sent(&ctx));
     0
 }
 
 /// A receive call on an IPv4 socket returned.
 #[fexit(function = "inet_recvmsg")]
 pub fn inet_recvmsg(ctx: FExitContext) -> i32 {
-    backup::first(|| received(&ctx));
+    doubles::first::<{ counters::RECOVERED_RECEIVES }>(|| received(&ctx));
     0
 }
 
 /// A receive call on an IPv6 socket returned.
 #[fexit(function = "inet6_recvmsg")]
 pub fn inet6_recvmsg(ctx: FExitContext) -> i32 {
-    backup::first(|| received(&ctx));
+    doubles::first::<{ counters::RECOVERED_RECEIVES_V6 }>(|| received(&ctx));
     0
 }
 

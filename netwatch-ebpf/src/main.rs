@@ -4,13 +4,14 @@
 //! |---|---|
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
 //! | `fexit` | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` |
-//! | `backup` | those of `payload` and `fexit` once more, for runs that the kernel skips |
+//! | `doubles` | those of `payload` and `fexit` once more, for runs that the kernel skips |
 //! | `kprobes` | kprobes and kretprobes `release_sock`, `skb_consume_udp`, `udp_sendmsg`, … |
 //! | `flows` | those of the rung `cgroup`: `cgroup_skb`, `cgroup/sock_create`, `cgroup/sock_release`, `sock_ops` |
 //! | `packets` | `cgroup_skb` ingress and egress |
 //! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, `sockops`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
 //! | `lifecycle_kprobes` | kprobes `sock_init_data`, `inet_release`, `inet_sock_destruct`; `cgroup/sock_create` |
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
+//! | `closed_ports` | tp_btf `kfree_skb` |
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map`, `iter/bpf_map_elem` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
@@ -26,8 +27,9 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
-mod backup;
+mod closed_ports;
 mod dns;
+mod doubles;
 mod events;
 mod fexit;
 mod flows;

@@ -25,7 +25,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic, backup, events,
+    atomic, doubles, events,
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
@@ -50,7 +50,7 @@ pub const MSG_ERRQUEUE: i32 = 0x2000;
 /// A send call returned.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    backup::first(|| sent(Sock(ctx.arg(0)), ctx.arg(1)));
+    doubles::first::<{ counters::RECOVERED_SENDS }>(|| sent(Sock(ctx.arg(0)), ctx.arg(1)));
     0
 }
 
@@ -66,7 +66,9 @@ pub fn sent(sk: Sock<false>, ret: i32) {
 /// A receive call returned.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    backup::first(|| received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2)));
+    doubles::first::<{ counters::RECOVERED_RECEIVES }>(|| {
+        received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2))
+    });
     0
 }
 
@@ -92,14 +94,14 @@ pub fn received(sk: Sock<false>, ret: i32, flags: i32) {
 /// Bytes were read from a TCP stream; the socket is locked.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    backup::first(|| read_stream::<false>(Sock(ctx.arg(0))));
+    doubles::first::<{ counters::RECOVERED_READS }>(|| read_stream::<false>(Sock(ctx.arg(0))));
     0
 }
 
 /// The same where the kernel has neither socket storage nor typed tasks for it.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust_table(ctx: BtfTracePointContext) -> i32 {
-    backup::first(|| read_stream::<true>(Sock(ctx.arg(0))));
+    doubles::first::<{ counters::RECOVERED_READS }>(|| read_stream::<true>(Sock(ctx.arg(0))));
     0
 }
 

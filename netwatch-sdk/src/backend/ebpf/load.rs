@@ -10,7 +10,7 @@ use aya::{
         TracePoint,
     },
 };
-use netwatch_common::counters;
+use netwatch_common::{counters, dns};
 use zerocopy::IntoBytes as _;
 
 use super::{
@@ -41,6 +41,10 @@ pub(crate) struct MapSizes {
     pub(crate) closed_bytes: u32,
     /// Bytes of rows of DNS messages likewise; 0 when they are not wanted.
     pub(crate) dns_bytes: u32,
+    /// DNS messages are wanted only while someone listens to them.
+    pub(crate) dns_while_told: bool,
+    /// Attempts at closed ports between two readings; 0 when they are not wanted.
+    pub(crate) closed_ports: u32,
     /// Bytes of events that nobody has read yet; a power of two.
     pub(crate) event_bytes: u32,
 }
@@ -53,7 +57,19 @@ impl Default for MapSizes {
             in_table: false,
             closed_bytes: 4 << 20,
             dns_bytes: 2 << 20,
+            dns_while_told: false,
+            closed_ports: 4096,
             event_bytes: 2 << 20,
+        }
+    }
+}
+
+impl MapSizes {
+    fn dns_wanted(self) -> u32 {
+        match (self.dns_bytes, self.dns_while_told) {
+            (0, _) => dns::NEVER,
+            (_, true) => dns::WHILE_TOLD,
+            (_, false) => dns::ALWAYS,
         }
     }
 }
@@ -62,7 +78,7 @@ impl Default for MapSizes {
 const CLAIMS: u32 = 1024;
 /// Threads that can be in a function whose return is probed, at the same time.
 const CALLS: u32 = 4096;
-/// Threads that programs with backups can note. They come and go, and take memory then.
+/// Threads that programs with doubles can note. They come and go, and take memory then.
 const NOTED: u32 = 65_536;
 /// Sockets whose records can lack bytes of a call at the same time.
 const OWED: u32 = 4096;
@@ -83,6 +99,8 @@ pub(super) struct Loaded {
     pub(super) owners: Arc<IteratorLink>,
     /// What the rung does not see here, and why.
     pub(super) unseen: Vec<String>,
+    /// Why attempts at closed ports are not seen, if they should be.
+    pub(super) closed_ports_unseen: Option<String>,
 }
 
 /// What the running kernel says of itself, large, and needed at the start only.
@@ -127,7 +145,7 @@ impl Kernel {
     }
 
     /// [`attach_all`], of programs on functions of the prototypes that they were made for.
-    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program], backed_up: bool) -> Result<()> {
+    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program], doubled: bool) -> Result<()> {
         for program in programs {
             if let Place::FExit(function, parameters) = program.place
                 && self.layout.parameters(function) != Some(parameters)
@@ -138,41 +156,41 @@ impl Kernel {
                 ));
             }
         }
-        if !backed_up {
+        if !doubled {
             return attach_all(ebpf, programs, Some(&self.btf), None);
         }
         for program in programs {
-            self.attach_with_backup(ebpf, *program)?;
+            self.attach_with_double(ebpf, *program)?;
         }
         Ok(())
     }
 
-    /// Attaches a program and its backup so that the program runs first: the kernel runs
+    /// Attaches a program and its double so that the program runs first: the kernel runs
     /// those on a tracepoint in the order in which they were attached, and those on the
     /// return of a function in the opposite one.
-    fn attach_with_backup(&self, ebpf: &mut Ebpf, program: Program) -> Result<()> {
+    fn attach_with_double(&self, ebpf: &mut Ebpf, program: Program) -> Result<()> {
         let mut attach = |one: Program| attach_all(ebpf, &[one], Some(&self.btf), None);
-        let Some(backup) = program.backup() else {
+        let Some(double) = program.double() else {
             return attach(program);
         };
         if matches!(program.place, Place::FExit(..)) {
-            attach(backup)?;
+            attach(double)?;
             return attach(program);
         }
         attach(program)?;
-        if let Some(better) = program.better_backup() {
+        if let Some(better) = program.unpreempted_double() {
             match attach(better).and_then(|()| order::is_kept(ebpf)) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {
                     find_mut::<TracePoint>(ebpf, better.name)?
                         .unload()
                         .map_err(|error| refusal(better.name, &error))?;
-                    log::info!("{}: others were there before {}", backup.name, better.name);
+                    log::info!("{}: others were there before {}", double.name, better.name);
                 }
-                Err(why) => log::info!("{} instead: {}", backup.name, chain(&why)),
+                Err(why) => log::info!("{} instead: {}", double.name, chain(&why)),
             }
         }
-        attach_all(ebpf, &[backup], Some(&self.btf), None)
+        attach_all(ebpf, &[double], Some(&self.btf), None)
     }
 
     /// Loads and attaches everything with this rung, and tests it.
@@ -197,18 +215,22 @@ impl Kernel {
             ));
         }
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
-        let backed_up = self.preempts(rung);
-        self.attach_all(&mut ebpf, rung.programs, backed_up)?;
+        let doubled = self.preempts(rung);
+        self.attach_all(&mut ebpf, rung.programs, doubled)?;
         let mut unseen = Vec::new();
         for path in rung.paths {
             if !self.symbols.has(path.function)? {
                 if path.in_module {
                     unseen.push(format!("{}: its kernel module is not loaded", path.name));
                 }
-            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, backed_up) {
+            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, doubled) {
                 unseen.push(format!("{}: {}", path.name, chain(&why)));
             }
         }
+        let closed_ports = match sizes.closed_ports {
+            0 => Ok(()),
+            _ => self.watch_closed_ports(&mut ebpf),
+        };
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
         let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
@@ -222,8 +244,9 @@ impl Kernel {
             sockets,
             owners: Arc::new(owners),
             unseen,
+            closed_ports_unseen: closed_ports.err().map(|why| chain(&why)),
         };
-        if backed_up {
+        if doubled {
             missed::begin(&mut loaded.ebpf)?;
         }
         loaded.test()?;
@@ -231,6 +254,16 @@ impl Kernel {
         loaded.find_owners()?;
         set_counter(&mut loaded.ebpf, counters::SEEDED, 1)?;
         Ok(loaded)
+    }
+
+    fn watch_closed_ports(&self, ebpf: &mut Ebpf) -> Result<()> {
+        if self.layout.no_socket.is_none() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this kernel does not say why it drops packets (Linux 5.17 does)",
+            ));
+        }
+        self.attach_all(ebpf, programs::CLOSED_PORTS, false)
     }
 
     /// The maps, the programs that every rung needs, and those of the cgroup v2 root where
@@ -274,8 +307,8 @@ impl Kernel {
             Some(6) => 4u32,
             _ => 3,
         };
-        let backed_up = self.preempts(rung);
-        let (noted, owed) = if backed_up { (NOTED, OWED) } else { (1, 1) };
+        let doubled = self.preempts(rung);
+        let (noted, owed) = if doubled { (NOTED, OWED) } else { (1, 1) };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
             .override_global("OFFSETS", self.layout.offsets.as_bytes(), true)
@@ -284,12 +317,17 @@ impl Kernel {
                 &u32::from(with_cgroup || rung.by_kprobes),
                 true,
             )
-            .override_global("BACKED_UP", &u32::from(backed_up), true)
+            .override_global("DOUBLED", &u32::from(doubled), true)
             .override_global("BY_KPROBES", &u32::from(rung.by_kprobes), true)
             .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
             .override_global("IN_TABLE", &u32::from(in_table), true)
-            .override_global("DNS_WANTED", &u32::from(sizes.dns_bytes > 0), true)
+            .override_global("DNS_WANTED", &sizes.dns_wanted(), true)
+            .override_global(
+                "NO_SOCKET",
+                &self.layout.no_socket.unwrap_or(u32::MAX),
+                true,
+            )
             .override_global(aya_log::LEVEL, &log_level, true)
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
@@ -301,6 +339,7 @@ impl Kernel {
             .map_max_entries("OWED", owed)
             .map_max_entries("FLOWS", 1)
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
+            .map_max_entries("CLOSED_PORTS", sizes.closed_ports.max(1))
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal_of_maps(&error))?;

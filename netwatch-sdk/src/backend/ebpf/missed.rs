@@ -2,8 +2,8 @@
 //!
 //! A program does not run while it runs already on the same processor, below: in a task
 //! that was preempted inside it (preemptible kernels), or under a softirq. With kprobes,
-//! any of them and any `bpf(2)` call on a map is enough. The kernel counts what it skipped;
-//! what a backup made good is not missed.
+//! any of them and any `bpf(2)` call on a map is enough. The kernel counts what it skipped.
+//! Some programs have a double, which does and counts what they were skipped for.
 
 use std::os::fd::AsFd as _;
 
@@ -12,20 +12,40 @@ use netwatch_common::counters;
 
 use super::{
     maps,
-    programs::{Rung, Store, backups, is_backup},
+    programs::{Rung, Store},
     syscall,
 };
 use crate::{Error, Result, collector::Hook, reading::Accuracy};
 
-/// What the programs with a backup are called together: what their backups made good is
-/// counted as a whole.
-const CALLS: &str = "send and receive calls";
+/// Programs with a double, and the counter of what it did in their place.
+const DOUBLED: &[(&str, u32)] = &[
+    ("sock_send_length", counters::RECOVERED_SENDS),
+    ("sock_recv_length", counters::RECOVERED_RECEIVES),
+    ("tcp_rcv_space_adjust", counters::RECOVERED_READS),
+    ("tcp_rcv_space_adjust_table", counters::RECOVERED_READS),
+    ("inet_sendmsg", counters::RECOVERED_SENDS),
+    ("inet_recvmsg", counters::RECOVERED_RECEIVES),
+    ("inet6_sendmsg", counters::RECOVERED_SENDS_V6),
+    ("inet6_recvmsg", counters::RECOVERED_RECEIVES_V6),
+    ("inet_sock_set_state", counters::RECOVERED_STATES),
+    ("inet_sock_set_state_table", counters::RECOVERED_STATES),
+    ("tcp_destroy_sock", counters::RECOVERED_ENDS),
+];
 
-/// How often the kernel is asked again, when a call may be between a program and its backup.
+/// How often the kernel is asked again, when a call may be between a program and its double.
 const TRIES: u8 = 3;
 
-/// Programs that only name: without a run of theirs no byte is missing.
-const NAMING: &[&str] = &["sched_process_exit", "task_rename"];
+/// How the name of a double ends.
+const AGAIN: &str = "_again";
+
+/// Programs that count no bytes: without a run of theirs none is missing. With the table
+/// there is another program for states, which counts.
+const COUNTING_NOTHING: &[&str] = &[
+    "inet_sock_set_state",
+    "kfree_skb",
+    "sched_process_exit",
+    "task_rename",
+];
 
 /// Programs without which a record in the table can outlive its socket, and get the bytes of
 /// the next one at its address.
@@ -36,52 +56,47 @@ const RENEWING: &[&str] = &[
     "tcp_destroy_sock",
 ];
 
-/// From now on, what backups do is to make good what is skipped: while programs and their
-/// backups were being attached, the one ran without the other.
-pub(super) fn begin(ebpf: &mut Ebpf) -> Result<()> {
-    let (_, calls) = skipped(ebpf)?;
-    maps::set_counter(ebpf, counters::MADE_GOOD, calls)
-}
-
-/// Skipped runs: by program, of those without a backup; and of all that have one.
-fn skipped(ebpf: &Ebpf) -> Result<(Vec<(String, u64)>, u64)> {
-    let is_loaded = |name: &str| ebpf.program(name).is_some_and(|one| one.fd().is_ok());
-    let (mut programs, mut backed_up) = (Vec::new(), 0);
-    for (name, program) in ebpf.programs() {
-        // Programs of a cgroup and iterators are never skipped. A backup may be.
-        if !matches!(
-            program,
-            Program::BtfTracePoint(_) | Program::FExit(_) | Program::KProbe(_)
-        ) || is_backup(name)
-        {
-            continue;
-        }
-        let Ok(program) = program.fd() else { continue };
-        let runs = syscall::recursion_misses(program.as_fd()).map_err(|error| {
-            Error::io(format!("the missed runs of {name} cannot be read"), error)
-        })?;
-        if backups(name).any(is_loaded) {
-            backed_up += runs;
-        } else if runs > 0 {
-            programs.push((name.to_owned(), runs));
-        }
-    }
-    Ok((programs, backed_up))
-}
-
 /// By program, how often it did not run since it was loaded; without those that always did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Missed {
     programs: Vec<(String, u64)>,
 }
 
+/// From now on, doubles recover what is skipped. While they were being attached, calls had
+/// the one without the other.
+pub(super) fn begin(ebpf: &mut Ebpf) -> Result<()> {
+    for (name, counter) in DOUBLED {
+        if let Some(runs) = skipped(ebpf, name)? {
+            maps::set_counter(ebpf, *counter, runs)?;
+        }
+    }
+    Ok(())
+}
+
+/// How often the kernel has skipped a program. `None` for one that is not loaded, or that
+/// is never skipped: those of a cgroup and iterators.
+fn skipped(ebpf: &Ebpf, name: &str) -> Result<Option<u64>> {
+    let program = match ebpf.program(name) {
+        Some(Program::BtfTracePoint(program)) => program.fd(),
+        Some(Program::FExit(program)) => program.fd(),
+        Some(Program::KProbe(program)) => program.fd(),
+        _ => return Ok(None),
+    };
+    let Ok(program) = program else {
+        return Ok(None);
+    };
+    let runs = syscall::recursion_misses(program.as_fd())
+        .map_err(|error| Error::io("the programs' missed runs cannot be read", error))?;
+    Ok(Some(runs))
+}
+
 impl Missed {
     /// Asks the kernel about every loaded program that it can skip. 15 to 40 µs.
     pub(super) fn read(ebpf: &Ebpf, before: &Self) -> Result<Self> {
         let mut missed = Self::read_once(ebpf)?;
-        // A run that was skipped meanwhile counts as missed until its backup has run.
+        // A run that was skipped meanwhile is missed until its double has run.
         for _ in 1..TRIES {
-            if missed.of(CALLS) <= before.of(CALLS) {
+            if missed.runs() <= before.runs() {
                 break;
             }
             missed = Self::read_once(ebpf)?;
@@ -90,20 +105,22 @@ impl Missed {
     }
 
     fn read_once(ebpf: &Ebpf) -> Result<Self> {
-        // First: whatever was made good up to now had been skipped before.
-        let made_good = maps::counter(ebpf, counters::MADE_GOOD)?;
-        let (mut programs, calls) = skipped(ebpf)?;
-        let missed = calls.wrapping_sub(made_good).cast_signed();
-        if let Ok(missed @ 1..) = u64::try_from(missed) {
-            programs.push((CALLS.to_owned(), missed));
+        let mut programs = Vec::new();
+        for (name, _) in ebpf.programs().filter(|(name, _)| !name.ends_with(AGAIN)) {
+            let doubled = DOUBLED.iter().find(|(doubled, _)| *doubled == name);
+            // In this order: what is recovered was skipped before, so this is not too little.
+            let recovered = doubled.map(|(_, counter)| maps::counter(ebpf, *counter));
+            let recovered = recovered.transpose()?.unwrap_or_default();
+            let Some(runs) = skipped(ebpf, name)? else {
+                continue;
+            };
+            let missed = runs.wrapping_sub(recovered).cast_signed();
+            if let Ok(missed @ 1..) = u64::try_from(missed) {
+                programs.push((name.to_owned(), missed));
+            }
         }
         programs.sort_unstable();
         Ok(Self { programs })
-    }
-
-    fn of(&self, program: &str) -> u64 {
-        let found = self.programs.iter().find(|(name, _)| name == program);
-        found.map_or(0, |(_, runs)| *runs)
     }
 
     /// Of all programs.
@@ -116,7 +133,7 @@ impl Missed {
         let any = |which: &dyn Fn(&str) -> bool| self.programs.iter().any(|(name, _)| which(name));
         if store == Store::Table && any(&|name| RENEWING.contains(&name)) {
             Accuracy::Estimate
-        } else if any(&|name| !NAMING.contains(&name)) {
+        } else if any(&|name| !COUNTING_NOTHING.contains(&name)) {
             Accuracy::LowerBound
         } else {
             Accuracy::Exact
@@ -134,7 +151,10 @@ impl Missed {
             .map(|(name, runs)| format!("{name} {runs}"))
             .collect();
         let what = match self.accuracy(store) {
-            Accuracy::Exact => "names or ends of processes may be missing; payload stays exact",
+            Accuracy::Exact => {
+                "names, directions, events, ends of processes or attempts at closed ports may be \
+                 missing; payload stays exact"
+            }
             Accuracy::LowerBound => "payload may be missing, owners and rows too",
             Accuracy::Estimate => "payload may be missing, or in another socket's row",
         };
@@ -155,7 +175,7 @@ impl Missed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ebpf::programs::{RUNGS, rungs};
+    use crate::backend::ebpf::programs::{CLOSED_PORTS, RUNGS, rungs};
 
     fn missed(programs: &[(&str, u64)]) -> Missed {
         let programs = programs
@@ -196,7 +216,7 @@ mod tests {
     #[test]
     fn runs_add_up_and_names_alone_cost_no_bytes() {
         let rung = rungs(&[Hook::TpBtf]).next().unwrap();
-        let names = missed(&[("sched_process_exit", 2), ("task_rename", 3)]);
+        let names = missed(&[("inet_sock_set_state", 2), ("task_rename", 3)]);
         assert_eq!(names.runs(), 5);
         assert_eq!(names.accuracy(Store::Sockets), Accuracy::Exact);
         let limit = names.limit(rung, Store::Sockets).unwrap();
@@ -208,6 +228,24 @@ mod tests {
     }
 
     #[test]
+    fn every_double_is_of_a_program_before_it() {
+        for store in [Store::Sockets, Store::Table] {
+            let names: Vec<&str> = store.lifecycle().iter().map(|one| one.name).collect();
+            let doubles = names.iter().enumerate();
+            let doubles = doubles.filter_map(|(at, name)| Some((at, name.strip_suffix(AGAIN)?)));
+            let doubles: Vec<(usize, &str)> = doubles.collect();
+            assert_eq!(doubles.len(), 2);
+            for (at, name) in doubles {
+                assert!(
+                    DOUBLED.iter().any(|(doubled, _)| *doubled == name),
+                    "{name}"
+                );
+                assert!(names[..at].contains(&name), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn an_unseen_end_is_worse_in_the_table() {
         let end = missed(&[("tcp_destroy_sock", 1)]);
         assert_eq!(end.accuracy(Store::Sockets), Accuracy::LowerBound);
@@ -215,12 +253,17 @@ mod tests {
     }
 
     #[test]
-    fn what_names_or_renews_is_a_program() {
+    fn what_names_or_renews_or_has_a_double_is_a_program() {
         let stores = [Store::Sockets, Store::Table];
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
         let counting = RUNGS.iter().flat_map(|rung| rung.programs);
-        let known: Vec<&str> = lifecycle.chain(counting).map(|one| one.name).collect();
-        for name in NAMING.iter().chain(RENEWING) {
+        let known: Vec<&str> = lifecycle
+            .chain(counting)
+            .chain(CLOSED_PORTS)
+            .map(|one| one.name)
+            .collect();
+        let doubled = DOUBLED.iter().map(|(name, _)| name);
+        for name in COUNTING_NOTHING.iter().chain(RENEWING).chain(doubled) {
             assert!(known.contains(name), "{name}");
         }
     }

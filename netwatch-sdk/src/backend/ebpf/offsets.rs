@@ -43,6 +43,9 @@ pub(super) struct Layout {
     /// programs it waits for readers of SRCU (Linux 7.0), not for preemption to be on again.
     pub(super) tracepoints_are_preempted: bool,
     parameters: HashMap<&'static str, usize>,
+    /// The number of `SKB_DROP_REASON_NO_SOCKET`; `None` before Linux 5.17, which does not
+    /// say why it drops a packet.
+    pub(super) no_socket: Option<u32>,
 }
 
 impl Layout {
@@ -88,6 +91,7 @@ pub(super) fn read() -> Result<Layout> {
         offsets: Offsets::read_from_bytes(&found).map_err(|_| malformed())?,
         tracepoints_are_preempted: btf.field("tp_transition_snapshot", "srcu_gp").is_some(),
         parameters: btf.parameters(FUNCTIONS),
+        no_socket: btf.enumerator("skb_drop_reason", "SKB_DROP_REASON_NO_SOCKET"),
     })
 }
 

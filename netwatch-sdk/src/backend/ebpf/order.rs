@@ -1,4 +1,4 @@
-//! Whether backups on classic tracepoints run after the programs that they back up.
+//! Whether doubles that are classic programs on a tracepoint run after their programs.
 //!
 //! All classic programs on a tracepoint run where the first of them was attached, whoever
 //! did it: another collector or tracer may have been there before.
@@ -11,15 +11,21 @@ use netwatch_common::counters;
 use super::maps::counter;
 use crate::{Error, Result};
 
-/// Makes a thread's first calls: a backup that runs before its program takes them for
-/// skipped. So it does what the kernel has skipped indeed; then `false` is the safe answer.
+/// Makes a thread's first calls: a double that runs before its program takes them for
+/// skipped. It also takes for that what was skipped; then `false` is the safe answer.
 pub(super) fn is_kept(ebpf: &Ebpf) -> Result<bool> {
-    let before = counter(ebpf, counters::MADE_GOOD)?;
+    let recovered = || -> Result<[u64; 2]> {
+        Ok([
+            counter(ebpf, counters::RECOVERED_SENDS)?,
+            counter(ebpf, counters::RECOVERED_RECEIVES)?,
+        ])
+    };
+    let before = recovered()?;
     let called = thread::Builder::new()
         .spawn(call)
         .and_then(|thread| thread.join().map_err(|_| io::Error::other("a panic"))?);
     called.map_err(|error| Error::io("a call on a pair of sockets", error))?;
-    Ok(counter(ebpf, counters::MADE_GOOD)? == before)
+    Ok(recovered()? == before)
 }
 
 fn call() -> io::Result<()> {

@@ -138,78 +138,48 @@ impl Rung {
     }
 }
 
-/// A program and what does its work where the kernel skips it, on the same hook: see
-/// `netwatch-ebpf/src/backup.rs`.
-struct BackedUp {
-    program: &'static str,
-    backup: &'static str,
-    /// A backup that the kernel does not preempt. It needs tracefs.
-    better: Option<&'static str>,
-}
-
-const BACKED_UP: &[BackedUp] = &[
-    backed_up(
+/// Programs that count calls, and their doubles, see `netwatch-ebpf/src/doubles.rs`. Of a
+/// double there may be another that the kernel does not preempt; that needs tracefs.
+const DOUBLES: &[(&str, &str, Option<&str>)] = &[
+    (
         "sock_send_length",
-        "backup_send_length",
-        Some("always_sent"),
+        "sock_send_length_again",
+        Some("sock_send_length_always"),
     ),
-    backed_up(
+    (
         "sock_recv_length",
-        "backup_recv_length",
-        Some("always_received"),
+        "sock_recv_length_again",
+        Some("sock_recv_length_always"),
     ),
-    backed_up("tcp_rcv_space_adjust", "backup_read", None),
-    backed_up("tcp_rcv_space_adjust_table", "backup_read_table", None),
-    backed_up("inet_sendmsg", "backup_sendmsg", None),
-    backed_up("inet_recvmsg", "backup_recvmsg", None),
-    backed_up("inet6_sendmsg", "backup6_sendmsg", None),
-    backed_up("inet6_recvmsg", "backup6_recvmsg", None),
+    ("tcp_rcv_space_adjust", "tcp_rcv_space_adjust_again", None),
+    (
+        "tcp_rcv_space_adjust_table",
+        "tcp_rcv_space_adjust_table_again",
+        None,
+    ),
+    ("inet_sendmsg", "inet_sendmsg_again", None),
+    ("inet_recvmsg", "inet_recvmsg_again", None),
+    ("inet6_sendmsg", "inet6_sendmsg_again", None),
+    ("inet6_recvmsg", "inet6_recvmsg_again", None),
 ];
 
-const fn backed_up(
-    program: &'static str,
-    backup: &'static str,
-    better: Option<&'static str>,
-) -> BackedUp {
-    BackedUp {
-        program,
-        backup,
-        better,
-    }
-}
-
-fn backed_up_by(program: &str) -> Option<&'static BackedUp> {
-    BACKED_UP.iter().find(|one| one.program == program)
-}
-
-/// The names of the programs that can be the backup of one.
-pub(super) fn backups(program: &str) -> impl Iterator<Item = &'static str> {
-    backed_up_by(program)
-        .into_iter()
-        .flat_map(|one| one.better.into_iter().chain([one.backup]))
-}
-
-/// Whether a program is the backup of another.
-pub(super) fn is_backup(name: &str) -> bool {
-    let mut all = BACKED_UP.iter();
-    all.any(|one| one.backup == name || one.better == Some(name))
-}
-
 impl Program {
-    /// The program that does the work where the kernel skips this one.
-    pub(super) fn backup(self) -> Option<Self> {
-        let name = backed_up_by(self.name)?.backup;
+    /// What does its work where the kernel skips it.
+    pub(super) fn double(self) -> Option<Self> {
+        let (_, name, _) = *DOUBLES.iter().find(|(name, ..)| *name == self.name)?;
         Some(Self { name, ..self })
     }
 
-    /// The one that does it better, if it can be attached.
-    pub(super) fn better_backup(self) -> Option<Self> {
-        let name = backed_up_by(self.name)?.better?;
+    /// The same, not preempted, if it can be attached.
+    pub(super) fn unpreempted_double(self) -> Option<Self> {
+        let (.., name) = *DOUBLES.iter().find(|(name, ..)| *name == self.name)?;
         let Place::TpBtf(tracepoint) = self.place else {
             return None;
         };
-        let place = Place::TracePoint(tracepoint);
-        Some(Self { name, place })
+        Some(Self {
+            name: name?,
+            place: Place::TracePoint(tracepoint),
+        })
     }
 }
 
@@ -228,9 +198,13 @@ const fn fexit(name: &'static str, parameters: usize) -> Program {
 }
 
 const fn tracepoint(name: &'static str) -> Program {
+    on(name, name)
+}
+
+const fn on(name: &'static str, tracepoint: &'static str) -> Program {
     Program {
         name,
-        place: Place::TpBtf(name),
+        place: Place::TpBtf(tracepoint),
     }
 }
 
@@ -279,10 +253,7 @@ pub(super) const RUNGS: &[Rung] = &[
             kprobe("skb_consume_udp", "skb_consume_udp"),
             kprobe("udp_send_call", "udp_sendmsg"),
             kprobe("send_return", "udp_sendmsg"),
-            Program {
-                name: "tcp_rcv_space_adjust_table",
-                place: Place::TpBtf("tcp_rcv_space_adjust"),
-            },
+            on("tcp_rcv_space_adjust_table", "tcp_rcv_space_adjust"),
         ],
         paths: KPROBE_PATHS,
     },
@@ -372,13 +343,19 @@ pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
 }
 
 /// Beginnings and ends of TCP connections and processes; needed with every rung. Ends
-/// come before beginnings: a record whose socket ends unseen stays in the table.
+/// come before beginnings: a record whose socket ends unseen stays in the table. A double
+/// comes after its program, and so runs after it.
 const LIFECYCLE: &[Program] = &[
     tracepoint("tcp_destroy_sock"),
+    on("tcp_destroy_sock_again", "tcp_destroy_sock"),
     tracepoint("inet_sock_set_state"),
+    on("inet_sock_set_state_again", "inet_sock_set_state"),
     tracepoint("task_rename"),
     tracepoint("sched_process_exit"),
 ];
+
+/// Who tries ports that nobody has, for the detectors. Any rung can do without.
+pub(super) const CLOSED_PORTS: &[Program] = &[tracepoint("kfree_skb")];
 
 /// All that the rung `cgroup` has, in place of any of the others.
 pub(super) const FLOWS: &[Program] = &[
@@ -406,10 +383,9 @@ pub(super) const FLOWS: &[Program] = &[
 
 const LIFECYCLE_TABLE: &[Program] = &[
     tracepoint("tcp_destroy_sock"),
-    Program {
-        name: "inet_sock_set_state_table",
-        place: Place::TpBtf("inet_sock_set_state"),
-    },
+    on("tcp_destroy_sock_again", "tcp_destroy_sock"),
+    on("inet_sock_set_state_table", "inet_sock_set_state"),
+    on("inet_sock_set_state_table_again", "inet_sock_set_state"),
     tracepoint("task_rename"),
     tracepoint("sched_process_exit"),
 ];
@@ -457,20 +433,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_backup_is_a_program_of_a_rung() {
-        for one in BACKED_UP {
-            let programs = RUNGS.iter().flat_map(|rung| {
+    fn every_double_is_of_a_program_of_a_rung() {
+        for (name, double, unpreempted) in DOUBLES {
+            let mut programs = RUNGS.iter().flat_map(|rung| {
                 let paths = rung.paths.iter().flat_map(|path| path.programs);
                 rung.programs.iter().chain(paths)
             });
-            let mut found = programs.filter(|program| program.name == one.program);
-            let program = found.next().expect(one.program);
-            assert_eq!(program.backup().unwrap().name, one.backup);
-            let better = program.better_backup().map(|better| better.name);
-            assert_eq!(better, one.better);
-            for backup in backups(one.program) {
-                assert!(is_backup(backup) && !is_backup(one.program), "{backup}");
-            }
+            let program = programs.find(|program| program.name == *name);
+            let program = program.expect(name);
+            assert_eq!(program.double().unwrap().name, *double);
+            let other = program.unpreempted_double().map(|double| double.name);
+            assert_eq!(other, *unpreempted);
         }
     }
 

@@ -1,9 +1,13 @@
-//! Second programs on the hooks that count calls, for kernels that preempt programs.
+//! Doubles of the programs that count calls, for kernels that preempt programs.
 //!
 //! The kernel skips a run of a program while another task is preempted inside the same
-//! program on that CPU. A second program on the hook is not the same one: it runs, sees
-//! that the first has not, and does its work. A thread runs both one after the other, so
-//! what the first notes of the thread is about the same call.
+//! program on that CPU. Its double on the same hook runs, sees that the program has not,
+//! and does its work. A thread runs both one after the other, so what the program notes
+//! of the thread is about the same call.
+//!
+//! A task can be preempted inside a double too, and then both are skipped. Not so in a
+//! classic program on a tracepoint: the kernel turns preemption off around it. Where it can
+//! be attached it is the double.
 //!
 //! Programs on a tracepoint run in the order in which they were attached, those on the
 //! return of a function in the opposite one (`func_add` in `kernel/tracepoint.c`,
@@ -11,13 +15,14 @@
 //!
 //! | hook | as |
 //! |---|---|
+//! | tracepoint `sock_send_length`, `sock_recv_length` | `payload` |
 //! | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` | `payload` |
 //! | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` | `fexit` |
 //!
-//! Writes `NOTED` and what those files write.
+//! Writes `NOTED`, `OWED` and what those files write.
 //!
 //! Cost of a run, less an empty program's (`cargo xtask bench programs`, where the loader
-//! was made to attach them): 42 to 48 ns, and 55 ns more in each first program.
+//! was made to attach them): 42 to 48 ns, and 55 ns more in each program that has one.
 
 use core::{ffi::c_void, ptr};
 
@@ -33,24 +38,24 @@ use netwatch_common::{counters, socket::SocketRecord};
 use crate::{
     atomic, fexit,
     kernel::{CallEvent, Sock, Task},
-    maps::{NOTED, OWED, Owed, count, counter, seeded},
+    maps::{NOTED, OWED, Owed, count, seeded},
     payload::{self, MSG_ERRQUEUE, MSG_PEEK},
     processes, store,
 };
 
-/// 1 when these programs are attached. Patched before the programs are loaded.
+/// 1 when there are doubles. Patched before the programs are loaded.
 #[unsafe(no_mangle)]
-static BACKED_UP: u32 = 0;
+static DOUBLED: u32 = 0;
 
 #[inline(always)]
 fn is_there() -> bool {
     // SAFETY: a static; volatile, because the loader changes it.
-    unsafe { ptr::read_volatile(&raw const BACKED_UP) != 0 }
+    unsafe { ptr::read_volatile(&raw const DOUBLED) != 0 }
 }
 
-/// Does the work of a first program. Where the thread cannot be noted, the second does.
+/// Does the work of a program. Where the thread cannot be noted, its double does.
 #[inline(always)]
-pub fn first(work: impl FnOnce()) {
+pub fn first<const RECOVERED: u32>(work: impl FnOnce()) {
     if !is_there() {
         work();
         return;
@@ -61,7 +66,7 @@ pub fn first(work: impl FnOnce()) {
         NOTED.get_ptr_mut(thread)
     });
     let Some(note) = note else {
-        count(counters::MADE_GOOD, u64::MAX);
+        count(RECOVERED, u64::MAX);
         return;
     };
     work();
@@ -69,17 +74,17 @@ pub fn first(work: impl FnOnce()) {
     unsafe { ptr::write_volatile(note, 1) };
 }
 
-/// Does the same work, unless the first program has.
+/// Does the same work, unless the program has.
 #[inline(always)]
-fn second(work: impl FnOnce()) {
+fn again<const RECOVERED: u32>(work: impl FnOnce()) {
     if noted() {
         return;
     }
     work();
-    count(counters::MADE_GOOD, 1);
+    count(RECOVERED, 1);
 }
 
-/// Whether the first program has done the work of this call.
+/// Whether the program has done the work of this call.
 #[inline(always)]
 fn noted() -> bool {
     let Some(note) = NOTED.get_ptr_mut(bpf_get_current_pid_tgid()) else {
@@ -95,16 +100,16 @@ fn noted() -> bool {
     }
 }
 
-/// The same in a program that no task is preempted inside, so that it always runs. It has
-/// no pointer to the socket that the verifier knows, and so none to its record.
+/// The same in a program that no task is preempted inside. It has no pointer to the socket
+/// that the verifier knows, and so none to its record.
 #[inline(always)]
-fn always(event: CallEvent, is_receive: bool) {
+fn always<const RECOVERED: u32>(event: CallEvent, is_receive: bool) {
     if noted() {
         return;
     }
-    count(counters::MADE_GOOD, 1);
+    count(RECOVERED, 1);
     let (sk, result) = (event.sk(), event.result());
-    // Before, the loader does not know yet that it runs after the first program.
+    // Before, the loader does not know yet that it runs after the program.
     if result <= 0 || !sk.is_inet() || !seeded() {
         return;
     }
@@ -145,7 +150,7 @@ fn always(event: CallEvent, is_receive: bool) {
 /// `record` is a record of `sk`, checked for null.
 #[inline(always)]
 pub unsafe fn settle<const AT_END: bool>(sk: *mut c_void, record: *mut SocketRecord) {
-    if !is_there() || counter(counters::MADE_GOOD) == 0 {
+    if !is_there() {
         return;
     }
     let address = store::address(sk);
@@ -174,72 +179,74 @@ pub fn forget_thread() {
     }
 }
 
-/// After `sock_send_length`, where it can be attached.
+/// The double of `sock_send_length`, where it can be attached.
 #[tracepoint]
-pub fn always_sent(ctx: TracePointContext) -> u32 {
-    always(CallEvent(ctx.as_ptr()), false);
+pub fn sock_send_length_always(ctx: TracePointContext) -> u32 {
+    always::<{ counters::RECOVERED_SENDS }>(CallEvent(ctx.as_ptr()), false);
     0
 }
 
-/// After `sock_recv_length`, likewise.
+/// The double of `sock_recv_length`, where it can be attached.
 #[tracepoint]
-pub fn always_received(ctx: TracePointContext) -> u32 {
-    always(CallEvent(ctx.as_ptr()), true);
+pub fn sock_recv_length_always(ctx: TracePointContext) -> u32 {
+    always::<{ counters::RECOVERED_RECEIVES }>(CallEvent(ctx.as_ptr()), true);
     0
 }
 
-/// After `sock_send_length`, else.
+/// The double of `sock_send_length`, else.
 #[btf_tracepoint(function = "sock_send_length")]
-pub fn backup_send_length(ctx: BtfTracePointContext) -> i32 {
-    second(|| payload::sent(Sock(ctx.arg(0)), ctx.arg(1)));
+pub fn sock_send_length_again(ctx: BtfTracePointContext) -> i32 {
+    again::<{ counters::RECOVERED_SENDS }>(|| payload::sent(Sock(ctx.arg(0)), ctx.arg(1)));
     0
 }
 
-/// After `sock_recv_length`, else.
+/// The double of `sock_recv_length`, else.
 #[btf_tracepoint(function = "sock_recv_length")]
-pub fn backup_recv_length(ctx: BtfTracePointContext) -> i32 {
-    second(|| payload::received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2)));
+pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
+    again::<{ counters::RECOVERED_RECEIVES }>(|| {
+        payload::received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2))
+    });
     0
 }
 
-/// After `tcp_rcv_space_adjust`.
+/// The double of `tcp_rcv_space_adjust`.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-pub fn backup_read(ctx: BtfTracePointContext) -> i32 {
-    second(|| payload::read_stream::<false>(Sock(ctx.arg(0))));
+pub fn tcp_rcv_space_adjust_again(ctx: BtfTracePointContext) -> i32 {
+    again::<{ counters::RECOVERED_READS }>(|| payload::read_stream::<false>(Sock(ctx.arg(0))));
     0
 }
 
-/// After `tcp_rcv_space_adjust_table`.
+/// The double of `tcp_rcv_space_adjust_table`.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-pub fn backup_read_table(ctx: BtfTracePointContext) -> i32 {
-    second(|| payload::read_stream::<true>(Sock(ctx.arg(0))));
+pub fn tcp_rcv_space_adjust_table_again(ctx: BtfTracePointContext) -> i32 {
+    again::<{ counters::RECOVERED_READS }>(|| payload::read_stream::<true>(Sock(ctx.arg(0))));
     0
 }
 
-/// After `inet_sendmsg`.
+/// The double of `inet_sendmsg`.
 #[fexit(function = "inet_sendmsg")]
-pub fn backup_sendmsg(ctx: FExitContext) -> i32 {
-    second(|| fexit::sent(&ctx));
+pub fn inet_sendmsg_again(ctx: FExitContext) -> i32 {
+    again::<{ counters::RECOVERED_SENDS }>(|| fexit::sent(&ctx));
     0
 }
 
-/// After `inet_recvmsg`.
+/// The double of `inet_recvmsg`.
 #[fexit(function = "inet_recvmsg")]
-pub fn backup_recvmsg(ctx: FExitContext) -> i32 {
-    second(|| fexit::received(&ctx));
+pub fn inet_recvmsg_again(ctx: FExitContext) -> i32 {
+    again::<{ counters::RECOVERED_RECEIVES }>(|| fexit::received(&ctx));
     0
 }
 
-/// After `inet6_sendmsg`.
+/// The double of `inet6_sendmsg`.
 #[fexit(function = "inet6_sendmsg")]
-pub fn backup6_sendmsg(ctx: FExitContext) -> i32 {
-    second(|| fexit::sent(&ctx));
+pub fn inet6_sendmsg_again(ctx: FExitContext) -> i32 {
+    again::<{ counters::RECOVERED_SENDS_V6 }>(|| fexit::sent(&ctx));
     0
 }
 
-/// After `inet6_recvmsg`.
+/// The double of `inet6_recvmsg`.
 #[fexit(function = "inet6_recvmsg")]
-pub fn backup6_recvmsg(ctx: FExitContext) -> i32 {
-    second(|| fexit::received(&ctx));
+pub fn inet6_recvmsg_again(ctx: FExitContext) -> i32 {
+    again::<{ counters::RECOVERED_RECEIVES_V6 }>(|| fexit::received(&ctx));
     0
 }
