@@ -15,7 +15,7 @@
 //!
 //! | hook | as |
 //! |---|---|
-//! | tracepoint `sock_send_length`, `sock_recv_length` | `payload` |
+//! | tracepoint `sock_send_length`, `sock_recv_length` | `payload` or `fexit` |
 //! | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` | `payload` |
 //! | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` | `fexit` |
 //!
@@ -37,26 +37,28 @@ use netwatch_common::{counters, socket::SocketRecord};
 
 use crate::{
     atomic, fexit,
-    kernel::{CallEvent, Sock, Task},
+    kernel::{AF_INET6, CallEvent, Sock, Task},
     maps::{NOTED, OWED, Owed, count, seeded},
     payload::{self, MSG_ERRQUEUE, MSG_PEEK},
     processes, store,
 };
 
-/// 1 when there are doubles. Patched before the programs are loaded.
+/// 0 when there are no doubles, else what they are of: 1 programs on tracepoints, 2 those on
+/// functions too. Patched before the programs are loaded.
 #[unsafe(no_mangle)]
 static DOUBLED: u32 = 0;
+const OF_FUNCTIONS: u32 = 2;
 
 #[inline(always)]
-fn is_there() -> bool {
+fn doubled() -> u32 {
     // SAFETY: a static; volatile, because the loader changes it.
-    unsafe { ptr::read_volatile(&raw const DOUBLED) != 0 }
+    unsafe { ptr::read_volatile(&raw const DOUBLED) }
 }
 
 /// Does the work of a program. Where the thread cannot be noted, its double does.
 #[inline(always)]
 pub fn first<const RECOVERED: u32>(work: impl FnOnce()) {
-    if !is_there() {
+    if doubled() == 0 {
         work();
         return;
     }
@@ -103,12 +105,18 @@ fn noted() -> bool {
 /// The same in a program that no task is preempted inside. It has no pointer to the socket
 /// that the verifier knows, and so none to its record.
 #[inline(always)]
-fn always<const RECOVERED: u32>(event: CallEvent, is_receive: bool) {
+fn always<const RECOVERED: u32, const RECOVERED_V6: u32>(event: CallEvent, is_receive: bool) {
     if noted() {
         return;
     }
-    count(RECOVERED, 1);
     let (sk, result) = (event.sk(), event.result());
+    if doubled() != OF_FUNCTIONS {
+        count(RECOVERED, 1);
+    } else if sk.family() == AF_INET6 {
+        count(RECOVERED_V6, 1);
+    } else if sk.is_inet() {
+        count(RECOVERED, 1);
+    }
     // Before, the loader does not know yet that it runs after the program.
     if result <= 0 || !sk.is_inet() || !seeded() {
         return;
@@ -150,7 +158,7 @@ fn always<const RECOVERED: u32>(event: CallEvent, is_receive: bool) {
 /// `record` is a record of `sk`, checked for null.
 #[inline(always)]
 pub unsafe fn settle<const AT_END: bool>(sk: *mut c_void, record: *mut SocketRecord) {
-    if !is_there() {
+    if doubled() == 0 {
         return;
     }
     let address = store::address(sk);
@@ -174,7 +182,7 @@ pub unsafe fn settle<const AT_END: bool>(sk: *mut c_void, record: *mut SocketRec
 /// A thread ends.
 #[inline(always)]
 pub fn forget_thread() {
-    if is_there() {
+    if doubled() != 0 {
         let _ = NOTED.remove(bpf_get_current_pid_tgid());
     }
 }
@@ -182,14 +190,20 @@ pub fn forget_thread() {
 /// The double of `sock_send_length`, where it can be attached.
 #[tracepoint]
 pub fn sock_send_length_always(ctx: TracePointContext) -> u32 {
-    always::<{ counters::RECOVERED_SENDS }>(CallEvent(ctx.as_ptr()), false);
+    always::<{ counters::RECOVERED_SENDS }, { counters::RECOVERED_SENDS_V6 }>(
+        CallEvent(ctx.as_ptr()),
+        false,
+    );
     0
 }
 
 /// The double of `sock_recv_length`, where it can be attached.
 #[tracepoint]
 pub fn sock_recv_length_always(ctx: TracePointContext) -> u32 {
-    always::<{ counters::RECOVERED_RECEIVES }>(CallEvent(ctx.as_ptr()), true);
+    always::<{ counters::RECOVERED_RECEIVES }, { counters::RECOVERED_RECEIVES_V6 }>(
+        CallEvent(ctx.as_ptr()),
+        true,
+    );
     0
 }
 

@@ -169,28 +169,25 @@ impl Kernel {
     /// those on a tracepoint in the order in which they were attached, and those on the
     /// return of a function in the opposite one.
     fn attach_with_double(&self, ebpf: &mut Ebpf, program: Program) -> Result<()> {
-        let mut attach = |one: Program| attach_all(ebpf, &[one], Some(&self.btf), None);
+        let btf = Some(&self.btf);
         let Some(double) = program.double() else {
-            return attach(program);
+            return attach_all(ebpf, &[program], btf, None);
         };
-        if matches!(program.place, Place::FExit(..)) {
-            attach(double)?;
-            return attach(program);
+        let is_last = matches!(program.place, Place::FExit(..));
+        if !is_last {
+            attach_all(ebpf, &[program], btf, None)?;
         }
-        attach(program)?;
-        if let Some(better) = program.unpreempted_double() {
-            match attach(better).and_then(|()| order::is_kept(ebpf)) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {
-                    find_mut::<TracePoint>(ebpf, better.name)?
-                        .unload()
-                        .map_err(|error| refusal(better.name, &error))?;
-                    log::info!("{}: others were there before {}", double.name, better.name);
-                }
-                Err(why) => log::info!("{} instead: {}", double.name, chain(&why)),
-            }
+        let has_double = match program.unpreempted_double() {
+            Some(double) => attach_unpreempted(ebpf, double)?,
+            None => false,
+        };
+        if !has_double {
+            attach_all(ebpf, &[double], btf, None)?;
         }
-        attach_all(ebpf, &[double], Some(&self.btf), None)
+        if is_last {
+            attach_all(ebpf, &[program], btf, None)?;
+        }
+        Ok(())
     }
 
     /// Loads and attaches everything with this rung, and tests it.
@@ -309,6 +306,11 @@ impl Kernel {
         };
         let doubled = self.preempts(rung);
         let (noted, owed) = if doubled { (NOTED, OWED) } else { (1, 1) };
+        let doubles = match (doubled, rung.hook) {
+            (false, _) => 0u32,
+            (true, Hook::Fentry) => 2,
+            (true, _) => 1,
+        };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
             .override_global("OFFSETS", self.layout.offsets.as_bytes(), true)
@@ -317,7 +319,7 @@ impl Kernel {
                 &u32::from(with_cgroup || rung.by_kprobes),
                 true,
             )
-            .override_global("DOUBLED", &u32::from(doubled), true)
+            .override_global("DOUBLED", &doubles, true)
             .override_global("BY_KPROBES", &u32::from(rung.by_kprobes), true)
             .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
@@ -396,6 +398,24 @@ fn iterate(
     let map = over.map(|name| map(ebpf, name)).transpose()?;
     IteratorLink::attach(program.as_fd(), map.map(|map| map.fd().as_fd()))
         .map_err(|error| refusal(&what, &error))
+}
+
+/// Attaches a double that the kernel does not preempt, and says whether it is there: it may
+/// be for another program already, and it must run after its program.
+fn attach_unpreempted(ebpf: &mut Ebpf, double: Program) -> Result<bool> {
+    if find::<TracePoint>(ebpf, double.name)?.fd().is_ok() {
+        return Ok(true);
+    }
+    let kept = attach_all(ebpf, &[double], None, None).and_then(|()| order::is_kept(ebpf));
+    let why = match kept {
+        Ok(true) => return Ok(true),
+        Ok(false) => "others were there before".to_owned(),
+        Err(error) => chain(&error),
+    };
+    log::info!("{}: {why}", double.name);
+    // Where it could not be loaded there is nothing to unload.
+    let _ = find_mut::<TracePoint>(ebpf, double.name)?.unload();
+    Ok(false)
 }
 
 /// Loads and attaches programs, or names the one that fails. Those of a cgroup need it,

@@ -256,7 +256,10 @@ mod tests {
     fn what_names_or_renews_or_has_a_double_is_a_program() {
         let stores = [Store::Sockets, Store::Table];
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
-        let counting = RUNGS.iter().flat_map(|rung| rung.programs);
+        let counting = RUNGS.iter().flat_map(|rung| {
+            let paths = rung.paths.iter().flat_map(|path| path.programs);
+            rung.programs.iter().chain(paths)
+        });
         let known: Vec<&str> = lifecycle
             .chain(counting)
             .chain(CLOSED_PORTS)

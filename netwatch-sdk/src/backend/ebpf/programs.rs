@@ -157,10 +157,26 @@ const DOUBLES: &[(&str, &str, Option<&str>)] = &[
         "tcp_rcv_space_adjust_table_again",
         None,
     ),
-    ("inet_sendmsg", "inet_sendmsg_again", None),
-    ("inet_recvmsg", "inet_recvmsg_again", None),
-    ("inet6_sendmsg", "inet6_sendmsg_again", None),
-    ("inet6_recvmsg", "inet6_recvmsg_again", None),
+    (
+        "inet_sendmsg",
+        "inet_sendmsg_again",
+        Some("sock_send_length_always"),
+    ),
+    (
+        "inet_recvmsg",
+        "inet_recvmsg_again",
+        Some("sock_recv_length_always"),
+    ),
+    (
+        "inet6_sendmsg",
+        "inet6_sendmsg_again",
+        Some("sock_send_length_always"),
+    ),
+    (
+        "inet6_recvmsg",
+        "inet6_recvmsg_again",
+        Some("sock_recv_length_always"),
+    ),
 ];
 
 impl Program {
@@ -173,13 +189,9 @@ impl Program {
     /// The same, not preempted, if it can be attached.
     pub(super) fn unpreempted_double(self) -> Option<Self> {
         let (.., name) = *DOUBLES.iter().find(|(name, ..)| *name == self.name)?;
-        let Place::TpBtf(tracepoint) = self.place else {
-            return None;
-        };
-        Some(Self {
-            name: name?,
-            place: Place::TracePoint(tracepoint),
-        })
+        let name = name?;
+        let place = Place::TracePoint(name.strip_suffix("_always")?);
+        Some(Self { name, place })
     }
 }
 
