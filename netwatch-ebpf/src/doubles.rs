@@ -29,7 +29,7 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::bpf_get_current_pid_tgid,
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid},
     macros::{btf_tracepoint, fexit, tracepoint},
     programs::{BtfTracePointContext, FExitContext, TracePointContext},
 };
@@ -37,7 +37,7 @@ use netwatch_common::{counters, socket::SocketRecord};
 
 use crate::{
     atomic, fexit,
-    kernel::{AF_INET6, CallEvent, Sock, Task},
+    kernel::{AF_INET6, CallEvent, IPPROTO_TCP, Sock, Task},
     maps::{NOTED, OWED, Owed, count, seeded},
     payload::{self, MSG_ERRQUEUE, MSG_PEEK},
     processes, store,
@@ -122,33 +122,55 @@ fn always<const RECOVERED: u32, const RECOVERED_V6: u32>(event: CallEvent, is_re
         return;
     }
     let moved = result as u64;
-    let (tx, rx) = if is_receive {
-        if event.flags() & (MSG_PEEK | MSG_ERRQUEUE) != 0
-            || sk.tcp().is_some_and(|tcp| !sk.has_other_reader(tcp))
-        {
-            return;
-        }
-        (0, moved)
-    } else {
-        (moved, 0)
-    };
+    if !is_receive {
+        owe(sk, moved, 0);
+    } else if event.flags() & (MSG_PEEK | MSG_ERRQUEUE) == 0
+        && sk.tcp().is_none_or(|tcp| sk.has_other_reader(tcp))
+    {
+        owe(sk, 0, moved);
+    }
+}
+
+/// Keeps what the running process moved on a socket until its record can have it.
+#[inline(always)]
+fn owe(sk: Sock<true>, tx: u64, rx: u64) {
     let leader = Task::<true>::current().leader();
     let key = processes::current_key(leader);
-    processes::add_payload(processes::current(&key, leader), tx, rx);
     let address = store::address(sk.0);
     let owed = OWED.get_ptr_mut(address).or_else(|| {
-        let _ = OWED.insert(address, Owed { tx: 0, rx: 0 }, BPF_NOEXIST.into());
+        let new = Owed {
+            key,
+            comm: leader.comm(),
+            // SAFETY: always allowed in process context.
+            cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+            tx: 0,
+            rx: 0,
+            shared_tx: 0,
+            shared_rx: 0,
+        };
+        let _ = OWED.insert(address, new, BPF_NOEXIST.into());
         OWED.get_ptr_mut(address)
     });
-    if let Some(owed) = owed {
-        // SAFETY: a map value, checked for null.
-        unsafe {
+    let end_is_seen = payload::ends_are_seen() || sk.protocol() == IPPROTO_TCP;
+    // SAFETY: map values, checked for null.
+    unsafe {
+        if let Some(owed) = owed
+            && end_is_seen
+            && (*owed).key.start_ns == key.start_ns
+            && (*owed).key.tgid == key.tgid
+        {
             atomic::add(&raw mut (*owed).tx, tx);
             atomic::add(&raw mut (*owed).rx, rx);
+            return;
         }
-    } else {
-        count(counters::UNTRACKED_CALLS, 1);
+        if let Some(owed) = owed {
+            atomic::add(&raw mut (*owed).shared_tx, tx);
+            atomic::add(&raw mut (*owed).shared_rx, rx);
+        } else {
+            count(counters::UNTRACKED_CALLS, 1);
+        }
     }
+    processes::add_payload(processes::current(&key, leader), tx, rx);
 }
 
 /// Gives a record what it lacks.
@@ -165,17 +187,42 @@ pub unsafe fn settle<const AT_END: bool>(sk: *mut c_void, record: *mut SocketRec
     let Some(owed) = OWED.get_ptr_mut(address) else {
         return;
     };
-    // SAFETY: a map value, checked for null, and the caller's promise.
+    // SAFETY: map values, checked for null, and the caller's promise.
     unsafe {
-        // More may come meanwhile.
-        let Owed { tx, rx } = owed.read_volatile();
-        atomic::add(&raw mut (*owed).tx, tx.wrapping_neg());
-        atomic::add(&raw mut (*owed).rx, rx.wrapping_neg());
-        atomic::add(&raw mut (*record).shared_tx_bytes, tx);
-        atomic::add(&raw mut (*record).shared_rx_bytes, rx);
+        let (key, comm, cgroup_id) = ((*owed).key, (*owed).comm, (*owed).cgroup_id);
+        let tx = take(&raw mut (*owed).tx);
+        let rx = take(&raw mut (*owed).rx);
+        let owner = &raw const (*record).owner;
+        if (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {
+            atomic::add(&raw mut (*record).tx_bytes, tx);
+            atomic::add(&raw mut (*record).rx_bytes, rx);
+        } else if tx | rx != 0 {
+            atomic::add(&raw mut (*record).shared_tx_bytes, tx);
+            atomic::add(&raw mut (*record).shared_rx_bytes, rx);
+            processes::add_payload(processes::entry(&key, &comm, cgroup_id), tx, rx);
+        }
+        let shared_tx = take(&raw mut (*owed).shared_tx);
+        let shared_rx = take(&raw mut (*owed).shared_rx);
+        atomic::add(&raw mut (*record).shared_tx_bytes, shared_tx);
+        atomic::add(&raw mut (*record).shared_rx_bytes, shared_rx);
     }
     if AT_END {
         let _ = OWED.remove(address);
+    }
+}
+
+/// Takes all there is; more may come meanwhile.
+///
+/// # Safety
+///
+/// As for [`atomic::add`].
+#[inline(always)]
+unsafe fn take(counter: *mut u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let all = ptr::read_volatile(counter);
+        atomic::add(counter, all.wrapping_neg());
+        all
     }
 }
 

@@ -50,15 +50,24 @@ pub static CALLS: HashMap<u64, Call, 4096> = HashMap::new();
 #[btf_map]
 pub static NOTED: HashMap<u64, u64, 65536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
-/// By a socket's address: bytes that its record lacks. They are in their processes' totals.
+/// By a socket's address: what its record lacks.
 #[btf_map]
 pub static OWED: HashMap<u64, Owed, 4096> = HashMap::new();
 
+/// Bytes that doubles counted on a socket.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Owed {
+    /// The first process that moved any.
+    pub key: ProcessKey,
+    pub comm: [u8; 16],
+    pub cgroup_id: u64,
+    /// What that one moved.
     pub tx: u64,
     pub rx: u64,
+    /// What is in its process's total already.
+    pub shared_tx: u64,
+    pub shared_rx: u64,
 }
 
 /// Sockets by cookie, where only programs of a cgroup run.

@@ -39,7 +39,7 @@ use crate::{
 static RELEASE_SEEN: u32 = 1;
 
 #[inline(always)]
-fn ends_are_seen() -> bool {
+pub fn ends_are_seen() -> bool {
     // SAFETY: a static, volatile because the loader changes it.
     unsafe { ptr::read_volatile(&raw const RELEASE_SEEN) != 0 }
 }

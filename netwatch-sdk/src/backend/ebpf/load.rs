@@ -83,6 +83,9 @@ const NOTED: u32 = 65_536;
 /// Sockets whose records can lack bytes of a call at the same time.
 const OWED: u32 = 4096;
 
+/// The doubles of the programs on calls that can be preempted themselves: one for each hook.
+const PREEMPTED_DOUBLES: [&str; 2] = ["sock_send_length_again", "inet_sendmsg_again"];
+
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loaded {
@@ -97,6 +100,8 @@ pub(super) struct Loaded {
     pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
     pub(super) owners: Arc<IteratorLink>,
+    /// Programs that count the calls that others are skipped for can be skipped as well.
+    pub(super) doubles_are_preempted: bool,
     /// What the rung does not see here, and why.
     pub(super) unseen: Vec<String>,
     /// Why attempts at closed ports are not seen, if they should be.
@@ -231,8 +236,14 @@ impl Kernel {
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
         let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
+        let is_loaded = |name| {
+            ebpf.program(name)
+                .is_some_and(|program| program.fd().is_ok())
+        };
+        let doubles_are_preempted = PREEMPTED_DOUBLES.iter().any(|name| is_loaded(name));
         let mut loaded = Loaded {
             ebpf,
+            doubles_are_preempted,
             rung,
             store,
             refused: Vec::new(),

@@ -475,6 +475,14 @@ impl Measure for Ebpf {
         if let Outcome::NotPossible(why) = &self.loaded.tested {
             limits.push(format!("the hook is not tested: {why}"));
         }
+        if self.loaded.doubles_are_preempted {
+            limits.push(
+                "calls that the kernel skips may be missed, as what makes up for them can be \
+                 skipped too: tracefs cannot be read, or another tracer of sock_send_length was \
+                 here before"
+                    .to_owned(),
+            );
+        }
         limits.extend(self.missed.limit(self.loaded.rung, self.loaded.store));
         Status {
             hook: Some(self.loaded.rung.hook.name()),
