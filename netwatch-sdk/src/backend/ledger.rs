@@ -17,20 +17,36 @@
 //! - Figures that go back count nothing until they pass where they were, unless
 //!   the socket was started anew ([`Ledger::restart`]).
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::Hash,
+};
 
 use super::id_hash::IdMap;
 use crate::reading::{Attribution, Payload, ProcessId, SocketId};
 
-/// What is known of every socket and every owner.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    accounts: IdMap<SocketId, Account>,
+/// What is known of every socket and every owner. A socket is told from others by a `K`.
+#[derive(Debug)]
+pub(crate) struct Ledger<K = SocketId> {
+    accounts: IdMap<K, Account>,
     totals: BTreeMap<Attribution, Payload>,
     guesses: HashSet<ProcessId>,
     counted: Payload,
     waiting: Payload,
     retired: Payload,
+}
+
+impl<K> Default for Ledger<K> {
+    fn default() -> Self {
+        Self {
+            accounts: IdMap::default(),
+            totals: BTreeMap::new(),
+            guesses: HashSet::new(),
+            counted: Payload::default(),
+            waiting: Payload::default(),
+            retired: Payload::default(),
+        }
+    }
 }
 
 /// From where a socket's bytes count when it is reported for the first time.
@@ -80,11 +96,11 @@ impl Account {
     }
 }
 
-impl Ledger {
+impl<K: Copy + Eq + Hash> Ledger<K> {
     /// Counts what an open socket moved since its last report.
     pub(crate) fn record(
         &mut self,
-        id: SocketId,
+        id: K,
         now: Payload,
         since: Since,
         holder: Holder<'_>,
@@ -126,7 +142,7 @@ impl Ledger {
     /// Counts what a socket moved until it closed, and forgets the socket.
     ///
     /// `last` is `None` when its last report is all that is known.
-    pub(crate) fn close(&mut self, id: SocketId, last: Option<Payload>) -> Account {
+    pub(crate) fn close(&mut self, id: K, last: Option<Payload>) -> Account {
         let counted_to = self.account(id).map(|account| account.counted_to);
         let last = last.or(counted_to).unwrap_or_default();
         self.record(id, last, Since::Birth, Holder::Nobody);
@@ -144,14 +160,14 @@ impl Ledger {
     }
 
     /// The socket was disconnected and used again: its counters began at zero.
-    pub(crate) fn restart(&mut self, id: SocketId) {
+    pub(crate) fn restart(&mut self, id: K) {
         if let Some(account) = self.accounts.get_mut(&id) {
             account.counted_to = Payload::default();
         }
     }
 
     /// What is known of a socket that has not been closed.
-    pub(crate) fn account(&self, id: SocketId) -> Option<&Account> {
+    pub(crate) fn account(&self, id: K) -> Option<&Account> {
         self.accounts.get(&id)
     }
 
@@ -169,6 +185,11 @@ impl Ledger {
     /// a socket that it shared.
     pub(crate) fn is_guess(&self, process: ProcessId) -> bool {
         self.guesses.contains(&process)
+    }
+
+    /// Forgets which other processes shared a socket.
+    pub(crate) fn retain_guesses(&mut self, keep: impl Fn(ProcessId) -> bool) {
+        self.guesses.retain(|&process| keep(process));
     }
 
     /// Bytes of open sockets that have no owner yet.

@@ -243,7 +243,7 @@ impl Ss {
             row.owner = account.owner();
             row.shared = account.shared();
         }
-        self.roster.saw(&mut row);
+        self.roster.saw(&mut row, |_| None);
         row
     }
 
