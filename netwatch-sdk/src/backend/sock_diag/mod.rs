@@ -26,7 +26,8 @@
 //! bound otherwise, and while it is older than the reading that found its network
 //! namespace; an estimate when it shared a socket. Who owned a socket that lived between
 //! two readings is not known: its bytes are in the row of the unknown. A socket that was
-//! passed on between two readings is all the new holder's.
+//! passed on between two readings is all the new holder's; where no other socket appeared
+//! meanwhile, who has it now is noticed within 5 seconds.
 //!
 //! # Privileges and cost
 //!
@@ -206,7 +207,13 @@ impl SockDiag {
                     && !known.is_some_and(|known| known.was_looked_for(socket.inode))
             })
         });
-        if self.owners.look(appeared)? {
+        let tracked = self.tracked.values().map(|it| &it.last);
+        let changed = listed.iter().flat_map(|it| &it.changed);
+        let inodes = tracked.chain(changed).map(|socket| socket.inode);
+        let looked = self
+            .owners
+            .look(appeared, Instant::now(), || inodes.collect())?;
+        if looked {
             for it in listed {
                 let changed: IdSet<SocketId> = it.changed.iter().map(|it| it.id).collect();
                 let others = self.there(it).filter(|it| !changed.contains(&it.id));

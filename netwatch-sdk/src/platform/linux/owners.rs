@@ -4,11 +4,18 @@
 //! as `ino`. Needs to be root or to have `CAP_SYS_PTRACE` for the processes of
 //! other users; those that could not be looked into are counted.
 //!
-//! Cost: one system call a descriptor, when a socket appears that was not
-//! there before, or when a process that held one has gone. Otherwise one small
-//! file a process that holds sockets.
+//! Cost: one system call a descriptor of any process, when a socket appears that was not
+//! there before, when a process that held one has gone, and every 5 seconds: a socket can
+//! go from one process to another without a trace. Otherwise one small file a process that
+//! holds sockets.
 
-use std::{ffi::CString, fs, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Duration};
+use std::{
+    ffi::CString,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use nix::{
     dir::Dir,
@@ -28,6 +35,9 @@ use crate::{
 /// (`PROC_PID_INIT_INO` in `include/linux/proc_ns.h`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// How old what is known of holders may be.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// The holders of sockets, kept between readings.
 #[derive(Debug)]
 pub(crate) struct Owners {
@@ -39,6 +49,7 @@ pub(crate) struct Owners {
     unheld: IdSet<u64>,
     unreadable: u64,
     sees_all: bool,
+    looked: Option<Instant>,
 }
 
 impl Owners {
@@ -52,6 +63,7 @@ impl Owners {
             unheld: IdSet::default(),
             unreadable: 0,
             sees_all: false,
+            looked: None,
         }
     }
 
@@ -60,34 +72,39 @@ impl Owners {
     /// # Errors
     ///
     /// When the list of processes cannot be read.
-    pub(crate) fn refresh(&mut self, inodes: impl IntoIterator<Item = u64>) -> Result<()> {
-        let inodes: Vec<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
-        if self.unheld.len() > inodes.len() {
-            let there: IdSet<u64> = inodes.iter().copied().collect();
-            self.unheld.retain(|inode| there.contains(inode));
-        }
-        let appeared = inodes
-            .iter()
-            .any(|inode| !self.holders.contains_key(inode) && !self.unheld.contains(inode));
-        if self.look(appeared)? {
-            self.unheld = inodes
-                .into_iter()
-                .filter(|inode| !self.holders.contains_key(inode))
-                .collect();
+    pub(crate) fn refresh(
+        &mut self,
+        inodes: impl IntoIterator<Item = u64>,
+        now: Instant,
+    ) -> Result<()> {
+        let inodes: IdSet<u64> = inodes.into_iter().filter(|&inode| inode != 0).collect();
+        let is_known = |inode| self.holders.contains_key(inode) || self.unheld.contains(inode);
+        let appeared = !inodes.iter().all(is_known);
+        if self.look(appeared, now, || inodes.clone())? {
+            let unheld = inodes.into_iter();
+            let unheld = unheld.filter(|inode| !self.holders.contains_key(inode));
+            self.unheld = unheld.collect();
         }
         Ok(())
     }
 
-    /// Looks for holders anew when sockets have `appeared` or a process that held one has
-    /// gone; `true` when it did.
+    /// Looks for the holders of `sockets` anew when some have `appeared`, when a process that
+    /// held one has gone, or when the last look is old; `true` when it did.
     ///
     /// # Errors
     ///
     /// When the list of processes cannot be read.
-    pub(crate) fn look(&mut self, appeared: bool) -> Result<bool> {
-        let anew = appeared || !self.all_alive();
+    pub(crate) fn look(
+        &mut self,
+        appeared: bool,
+        now: Instant,
+        sockets: impl FnOnce() -> IdSet<u64>,
+    ) -> Result<bool> {
+        let is_old = |looked| now.saturating_duration_since(looked) >= LOOK_AGAIN;
+        let anew = appeared || self.looked.is_none_or(is_old) || !self.all_alive();
         if anew {
-            self.scan()?;
+            self.scan(&sockets())?;
+            self.looked = Some(now);
         }
         Ok(anew)
     }
@@ -126,7 +143,7 @@ impl Owners {
         Some((id, stat.comm))
     }
 
-    fn scan(&mut self) -> Result<()> {
+    fn scan(&mut self, wanted: &IdSet<u64>) -> Result<()> {
         let failed = |cause| {
             let what = format!("list the processes in {}", self.root.display());
             Error::io(what, cause)
@@ -141,7 +158,8 @@ impl Owners {
         self.unreadable = 0;
         for pid in pids {
             match self.sockets(pid) {
-                Ok((inodes, refused)) => {
+                Ok((mut inodes, refused)) => {
+                    inodes.retain(|inode| wanted.contains(inode));
                     self.unreadable += u64::from(refused);
                     self.add(pid, inodes);
                 }
@@ -216,7 +234,12 @@ fn socket_inode(target: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, os::fd::AsRawFd, process};
+    use std::{
+        net::TcpListener,
+        os::{fd::AsRawFd, unix::fs::symlink},
+        path::Path,
+        process,
+    };
 
     use super::*;
     use crate::ErrorKind;
@@ -233,7 +256,7 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = inode(&socket);
         let mut owners = Owners::new("/proc");
-        owners.refresh([inode]).unwrap();
+        owners.refresh([inode], Instant::now()).unwrap();
         let [holder] = owners.of(inode) else {
             panic!("{:?}", owners.of(inode));
         };
@@ -243,19 +266,40 @@ mod tests {
         assert_eq!(owners.name(*holder), Some(name.trim_end()));
     }
 
+    /// A process called `a (b) c` with these files open.
+    fn add_process(root: &Path, pid: u32, targets: &[&str]) {
+        let folder = root.join(format!("{pid}/fd"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        for (number, target) in targets.iter().enumerate() {
+            symlink(target, folder.join(number.to_string())).unwrap();
+        }
+        let rest = "0 ".repeat(30);
+        let stat = format!("{pid} (a (b) c) S 1 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 700 {rest}");
+        fs::write(root.join(format!("{pid}/stat")), stat).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_was_passed_on_is_found_at_its_new_holder_after_a_while() {
+        let root = tempfile::tempdir().unwrap();
+        add_process(root.path(), 6, &[]);
+        add_process(root.path(), 7, &["socket:[9]"]);
+        let mut owners = Owners::new(root.path());
+        let began = Instant::now();
+        owners.refresh([9], began).unwrap();
+        add_process(root.path(), 6, &["socket:[9]"]);
+        add_process(root.path(), 7, &[]);
+        for (seconds, pid) in [(0, 7), (4, 7), (5, 6)] {
+            let now = began + Duration::from_secs(seconds);
+            owners.refresh([9], now).unwrap();
+            assert_eq!(owners.of(9)[0].pid, Pid(pid), "{seconds}");
+        }
+    }
+
     #[test]
     fn sockets_are_told_from_what_else_a_process_has_open() {
         let root = tempfile::tempdir().unwrap();
-        let add = |pid: u32, targets: &[&str]| {
-            let folder = root.path().join(format!("{pid}/fd"));
-            fs::create_dir_all(&folder).unwrap();
-            for (number, target) in targets.iter().enumerate() {
-                std::os::unix::fs::symlink(target, folder.join(number.to_string())).unwrap();
-            }
-            let rest = "0 ".repeat(30);
-            let stat = format!("{pid} (a (b) c) S 1 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 700 {rest}");
-            fs::write(root.path().join(format!("{pid}/stat")), stat).unwrap();
-        };
+        let add = |pid, targets: &[&str]| add_process(root.path(), pid, targets);
         add(
             7,
             &[
@@ -270,7 +314,7 @@ mod tests {
         add(5, &["/tmp/socket:[9]"]);
         fs::create_dir(root.path().join("sys")).unwrap();
         let mut owners = Owners::new(root.path());
-        owners.refresh([8, 9, 5]).unwrap();
+        owners.refresh([8, 9, 5], Instant::now()).unwrap();
         let pids = |inode| {
             owners
                 .of(inode)
@@ -289,16 +333,18 @@ mod tests {
     fn a_socket_that_appears_later_is_found() {
         let mut owners = Owners::new("/proc");
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        owners.refresh([inode(&first)]).unwrap();
+        owners.refresh([inode(&first)], Instant::now()).unwrap();
         let second = TcpListener::bind("127.0.0.1:0").unwrap();
-        owners.refresh([inode(&first), inode(&second)]).unwrap();
+        owners
+            .refresh([inode(&first), inode(&second)], Instant::now())
+            .unwrap();
         assert_eq!(owners.of(inode(&second)).len(), 1);
     }
 
     #[test]
     fn a_socket_that_nobody_holds_has_no_holders() {
         let mut owners = Owners::new("/proc");
-        owners.refresh([u64::MAX]).unwrap();
+        owners.refresh([u64::MAX], Instant::now()).unwrap();
         assert_eq!(owners.of(u64::MAX), []);
     }
 
@@ -306,7 +352,7 @@ mod tests {
     fn a_folder_that_does_not_exist_is_an_error_and_not_an_empty_list() {
         let folder = tempfile::tempdir().unwrap();
         let mut owners = Owners::new(folder.path().join("none"));
-        let error = owners.refresh([1]).unwrap_err();
+        let error = owners.refresh([1], Instant::now()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
     }
 }
