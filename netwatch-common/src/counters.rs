@@ -29,5 +29,15 @@ pub const EVENTS_LOST: u32 = 11;
 pub const ENDS: u32 = 12;
 /// DNS messages that did not fit into `DNS`, or came behind another in one segmented send.
 pub const DNS_MESSAGES: u32 = 13;
+/// Entries that were made in `CLOSED_PORTS`.
+pub const CLOSED_PORTS: u32 = 14;
+/// Attempts at closed ports that had no room there.
+pub const CLOSED_PORTS_LOST: u32 = 15;
+/// State changes of TCP sockets that the first program missed and its double saw.
+pub const RECOVERED_STATES: u32 = 16;
+/// Likewise: ends.
+pub const RECOVERED_ENDS: u32 = 17;
+/// 1 while someone listens to DNS messages.
+pub const DNS_TOLD: u32 = 18;
 /// How many there are.
-pub const LEN: u32 = 14;
+pub const LEN: u32 = 19;

@@ -12,6 +12,13 @@ pub const PORT: u16 = 53;
 /// and class are 271.
 pub const KEPT: usize = 272;
 
+/// `DNS_WANTED`: no message is copied.
+pub const NEVER: u32 = 0;
+/// `DNS_WANTED`: all are.
+pub const ALWAYS: u32 = 1;
+/// `DNS_WANTED`: those that come while someone listens (`counters::DNS_TOLD`).
+pub const WHILE_TOLD: u32 = 2;
+
 /// [`DnsRow::kind`]: a client sent it.
 pub const SENT: u8 = 0;
 /// [`DnsRow::kind`]: it arrived at a client.

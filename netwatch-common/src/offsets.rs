@@ -84,6 +84,10 @@ offsets! {
     file_inode: "file" . "f_inode",
     inode_super: "inode" . "i_sb",
     super_magic: "super_block" . "s_magic",
+    skb_device: "sk_buff" . "skb_iif",
+    skb_head: "sk_buff" . "head",
+    skb_network: "sk_buff" . "network_header",
+    skb_transport: "sk_buff" . "transport_header",
 }
 
 const _: () = assert!(size_of::<Offsets>() == 4 * Offsets::FIELDS.len());

@@ -53,7 +53,11 @@ pub struct SocketRecord {
     /// Bits named `FLAG_*` here.
     pub flags: u32,
     /// How often the TCP state has changed.
-    pub states: u32,
+    pub states: u16,
+    /// TCP: the state that it was last seen to take.
+    pub state: u8,
+    /// TCP: 1 once its last file is closed and its owner's bytes are in `PROCESSES`.
+    pub paid: u8,
     /// TCP, where sent bytes are taken from `write_seq`: up to where they are counted.
     pub written_seq: u32,
     /// With [`COOKIE_OWN`]: tells it from other sockets at the same address.

@@ -29,19 +29,26 @@ use aya_ebpf::{
 };
 use netwatch_common::{
     counters,
-    dns::{DnsRow, KEPT, PORT, RECEIVED, SENT, SERVES},
+    dns::{ALWAYS, DnsRow, KEPT, NEVER, PORT, RECEIVED, SENT, SERVES},
     socket::SocketRecord,
 };
 
 use crate::{
     kernel::{AF_INET, AF_INET6},
-    maps::{DNS, count},
+    maps::{DNS, count, counter},
     packets::{UDP, headers},
 };
 
-/// 1 when the messages are wanted. Patched before the programs are loaded.
+/// When the messages are wanted, see `netwatch_common::dns`. Patched before the programs
+/// are loaded.
 #[unsafe(no_mangle)]
-static DNS_WANTED: u32 = 0;
+static DNS_WANTED: u32 = NEVER;
+
+/// `true` while someone listens to the messages.
+#[inline(always)]
+fn told() -> bool {
+    counter(counters::DNS_TOLD) != 0
+}
 
 /// Where addresses and ports begin in a packet without options.
 const V4_ADDRESSES: u32 = 12;
@@ -68,7 +75,7 @@ pub unsafe fn look<const EGRESS: bool>(
     // SAFETY: points into a static; volatile, because the loader changes it.
     let wanted = unsafe { ptr::read_volatile(&raw const DNS_WANTED) };
     // SAFETY: the caller's promise.
-    if wanted == 0 || unsafe { (*sk).protocol } != u32::from(UDP) {
+    if wanted == NEVER || unsafe { (*sk).protocol } != u32::from(UDP) {
         return;
     }
     // SAFETY: the caller's promise.
@@ -79,7 +86,7 @@ pub unsafe fn look<const EGRESS: bool>(
         let [source, destination] = ports(ctx);
         u16::from_be(if EGRESS { destination } else { source })
     };
-    if remote == PORT || local == PORT {
+    if (remote == PORT || local == PORT) && (wanted == ALWAYS || told()) {
         // SAFETY: the caller's promise.
         unsafe { take::<EGRESS>(ctx, sk, record, local, remote) };
     }
@@ -230,9 +237,14 @@ unsafe fn addresses<const EGRESS: bool>(ctx: &SkBuffContext, sk: *mut bpf_sock, 
     }
 }
 
-/// Readings take the messages; the feed's thread only before there is no room.
+/// Readings take the messages; the feed's thread while someone listens, else only before
+/// there is no room.
 #[inline(always)]
 fn wakeup() -> u64 {
+    if told() {
+        // Not only when all before was read: messages from before it was told woke nobody.
+        return BPF_RB_FORCE_WAKEUP.into();
+    }
     let ring = (&raw const DNS).cast_mut().cast();
     // SAFETY: a ring buffer.
     let (used, size) = unsafe {

@@ -435,3 +435,39 @@ impl<const PROBE: bool> Task<PROBE> {
         }
     }
 }
+
+/// A `struct sk_buff` that arrived: its headers were found.
+#[derive(Clone, Copy)]
+pub struct Skb(pub *const c_void);
+
+impl Skb {
+    /// What is so many bytes into its IP header.
+    #[inline(always)]
+    pub fn network<T: Copy>(self, at: u32) -> T {
+        self.header(offset!(skb_network), at)
+    }
+
+    /// What is so many bytes into its TCP or UDP header.
+    #[inline(always)]
+    pub fn transport<T: Copy>(self, at: u32) -> T {
+        self.header(offset!(skb_transport), at)
+    }
+
+    /// The index of the device that it came by.
+    #[inline(always)]
+    pub fn device(self) -> u32 {
+        // SAFETY: the verifier knows `self.0` as a `struct sk_buff`.
+        unsafe { load::<u32, false>(self.0, offset!(skb_device)) }
+    }
+
+    #[inline(always)]
+    fn header<T: Copy>(self, field: u32, at: u32) -> T {
+        // SAFETY: the verifier knows `self.0` as a `struct sk_buff`; what it points to is
+        // copied by a helper that checks the address.
+        unsafe {
+            let head: *const c_void = load::<_, false>(self.0, offset!(skb_head));
+            let start: u16 = load::<_, false>(self.0, field);
+            load::<T, true>(head.wrapping_byte_add(start.into()), at)
+        }
+    }
+}

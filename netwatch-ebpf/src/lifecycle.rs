@@ -9,7 +9,11 @@
 //! | tp_btf `tcp_destroy_sock` | `(struct sock *sk)` | 4.16 |
 //!
 //! A TCP socket goes on after its last `close(2)` until its peer has everything,
-//! so its end is `tcp_destroy_sock`; any other socket's is `sock_release`.
+//! so its end is `tcp_destroy_sock`; any other socket's is `sock_release`. Its payload is
+//! complete at `sock_release`, and is in the process's total from then on.
+//!
+//! The kernel skips a program that a softirq finds running already. So there are two on
+//! each of these tracepoints: the second does what the first was skipped for.
 //! Writes `SOCKETS`, `PROCESSES`, `CLOSED`, `COUNTERS`.
 //!
 //! Cost of a run, less an empty program's (`cargo xtask bench programs`):
@@ -23,9 +27,12 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, SockContext, SockOpsContext},
 };
 use aya_log_ebpf::{debug, trace};
-use netwatch_common::socket::{
-    FLAG_ENDED, FLAG_FAILED, FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING,
-    SocketRecord,
+use netwatch_common::{
+    counters,
+    socket::{
+        FLAG_ENDED, FLAG_FAILED, FLAG_INCOMING, FLAG_LISTENING, FLAG_MARKED, FLAG_OUTGOING,
+        SocketRecord,
+    },
 };
 
 use crate::{
@@ -33,7 +40,9 @@ use crate::{
     kernel::{
         IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
     },
-    kprobes, processes, records,
+    kprobes,
+    maps::count,
+    processes, records,
     store::{self, by_kprobes, in_table},
 };
 
@@ -79,10 +88,12 @@ pub fn sock_accept(ctx: SockOpsContext) -> u32 {
 pub fn sock_release(ctx: SockContext) -> i32 {
     // The context is the `struct sock` itself, but not typed as one.
     let sk: Sock<true> = Sock(ctx.as_ptr());
-    if sk.protocol() != IPPROTO_TCP {
-        // SAFETY: the program's context is the socket; the record is checked for null.
-        unsafe {
-            if let Some(record) = store::find(ctx.as_ptr()) {
+    // SAFETY: the program's context is the socket; the record is checked for null.
+    unsafe {
+        if let Some(record) = store::find(ctx.as_ptr()) {
+            if sk.protocol() == IPPROTO_TCP {
+                records::pay(record, sk.cgroup_id());
+            } else {
                 let header = records::header(sk, ctx.as_ptr(), record);
                 records::close(ctx.as_ptr(), header, record);
                 store::remove_at_end(ctx.as_ptr());
@@ -95,19 +106,33 @@ pub fn sock_release(ctx: SockContext) -> i32 {
 /// A connection changes its state; also one of multipath TCP.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    set_state::<false>(&ctx);
+    set_state::<false, false>(&ctx);
+    0
+}
+
+/// Its double.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
+    set_state::<false, true>(&ctx);
     0
 }
 
 /// The same where records are in the table, also before Linux 5.11.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state_table(ctx: BtfTracePointContext) -> i32 {
-    set_state::<true>(&ctx);
+    set_state::<true, false>(&ctx);
+    0
+}
+
+/// Its double.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_table_again(ctx: BtfTracePointContext) -> i32 {
+    set_state::<true, true>(&ctx);
     0
 }
 
 #[inline(always)]
-fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
+fn set_state<const TABLE: bool, const AGAIN: bool>(ctx: &BtfTracePointContext) {
     let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     let sk: Sock<false> = Sock(ctx.arg(0));
     let direction = match (old, new) {
@@ -118,7 +143,9 @@ fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
     };
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
-        let record = if direction == 0 {
+        // A socket that is being accepted has a record from the first, for the double to
+        // know its state.
+        let record = if direction == 0 && new != TCP_SYN_RECV {
             store::find(sk.0)
         } else {
             store::find_or_make(sk.0)
@@ -131,6 +158,13 @@ fn set_state<const TABLE: bool>(ctx: &BtfTracePointContext) {
             record => record,
         };
         let Some(record) = record else { return };
+        if AGAIN {
+            if (*record).state == new {
+                return;
+            }
+            count(counters::RECOVERED_STATES, 1);
+        }
+        (*record).state = new;
         (*record).states = (*record).states.wrapping_add(1);
         let mut event = events::NONE;
         if new == TCP_CLOSE {
@@ -204,14 +238,33 @@ unsafe fn begin<const TABLE: bool>(
 /// A TCP socket is gone, its last packet sent.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
+    end::<false>(&ctx);
+    0
+}
+
+/// Its double.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock_again(ctx: BtfTracePointContext) -> i32 {
+    end::<true>(&ctx);
+    0
+}
+
+#[inline(always)]
+fn end<const AGAIN: bool>(ctx: &BtfTracePointContext) {
     let sk: Sock<false> = Sock(ctx.arg(0));
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
         if let Some(record) = store::find(sk.0) {
+            if AGAIN {
+                if (*record).flags & FLAG_ENDED != 0 {
+                    return;
+                }
+                count(counters::RECOVERED_ENDS, 1);
+            }
             let mut header = records::header(sk, sk.0, record);
             records::add_tcp(&mut header, sk);
             debug!(
-                &ctx,
+                ctx,
                 "socket {} of process {} ended: {} bytes sent, {} received",
                 header.cookie,
                 (*record).owner.tgid,
@@ -222,5 +275,4 @@ pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
             store::remove_at_end(sk.0);
         }
     }
-    0
 }

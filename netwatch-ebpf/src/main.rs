@@ -10,6 +10,7 @@
 //! | `lifecycle` | `cgroup/sock_create`, `cgroup/sock_release`, `sockops`, tp_btf `inet_sock_set_state`, `tcp_destroy_sock` |
 //! | `lifecycle_kprobes` | kprobes `sock_init_data`, `inet_release`, `inet_sock_destruct`; `cgroup/sock_create` |
 //! | `tasks` | tp_btf `task_rename`, `sched_process_exit` |
+//! | `closed_ports` | tp_btf `kfree_skb` |
 //! | `iterators` | `iter/task_file`, `iter/bpf_sk_storage_map`, `iter/bpf_map_elem` |
 //!
 //! `kernel` reads kernel structures, `records` and `processes` keep the two kinds
@@ -25,6 +26,7 @@
 #![expect(unreachable_pub, reason = "a program without a library has no outside")]
 
 mod atomic;
+mod closed_ports;
 mod dns;
 mod events;
 mod fexit;

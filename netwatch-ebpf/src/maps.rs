@@ -8,6 +8,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use netwatch_common::{
+    closed_port::{ClosedPort, Tried},
     counters,
     dns::DnsRow,
     event::{ConnectionEvent, Listener},
@@ -52,7 +53,8 @@ pub static FLOWS: HashMap<u64, Flow, 65536> = HashMap::new();
 #[btf_map]
 pub static OWNERS: Inherited<Owner> = Inherited::new();
 
-/// Socket storage that the kernel copies to what a listener accepts (Linux 5.4).
+/// Socket storage that the kernel copies to what a listener accepts (Linux 5.4):
+/// `aya_ebpf`'s `SkStorage` with `BPF_F_CLONE`, which it has no parameter for.
 #[repr(C)]
 pub struct Inherited<T> {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
@@ -93,38 +95,17 @@ pub static CLOSED: RingBuf<SocketRow, { 4 << 20 }> = RingBuf::new();
 #[btf_map]
 pub static DNS: RingBuf<DnsRow, { 2 << 20 }> = RingBuf::new();
 
+/// Who tried ports that nobody has, since the last reading.
+#[btf_map]
+pub static CLOSED_PORTS: HashMap<ClosedPort, Tried, 4096> = HashMap::new();
+
 /// What happened to connections, while someone listens.
 #[btf_map]
 pub static EVENTS: RingBuf<ConnectionEvent, { 2 << 20 }> = RingBuf::new();
 
 /// Who listens, in each listening socket; a socket made for a connection inherits it.
 #[btf_map]
-pub static LISTENERS: InheritedStorage<Listener> = InheritedStorage::new();
-
-/// `aya_ebpf`'s `SkStorage` with `BPF_F_CLONE`, which it has no parameter for.
-#[repr(C)]
-pub struct InheritedStorage<T> {
-    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
-}
-
-// SAFETY: the pointers are types for the loader to read; nothing follows them.
-unsafe impl<T> Sync for InheritedStorage<T> {}
-
-impl<T> InheritedStorage<T> {
-    const fn new() -> Self {
-        Self {
-            r#type: ptr::null(),
-            key: ptr::null(),
-            value: ptr::null(),
-            max_entries: ptr::null(),
-            map_flags: ptr::null(),
-        }
-    }
-}
+pub static LISTENERS: Inherited<Listener> = Inherited::new();
 
 /// What was lost, what is asked for, whether the older sockets are listed, and who
 /// tests the hooks.

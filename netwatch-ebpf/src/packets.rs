@@ -45,7 +45,7 @@ pub fn are_counted() -> bool {
 
 pub const PASS: i32 = 1;
 /// The loopback device's index in every network namespace.
-const LOOPBACK_IFINDEX: u32 = 1;
+pub const LOOPBACK_IFINDEX: u32 = 1;
 const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 

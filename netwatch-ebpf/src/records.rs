@@ -67,6 +67,7 @@ pub unsafe fn sum(record: *const SocketRecord) -> u64 {
             + b.rx_packets
             + b.tx_packets
             + u64::from(record.states)
+            + u64::from(record.paid)
     }
 }
 
@@ -199,6 +200,30 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
     }
 }
 
+/// Adds the owner's payload to its total, once the last file of a TCP socket is closed. No
+/// call can move more then, but the socket's end may be minutes away, and be missed.
+///
+/// # Safety
+///
+/// `record` is a record, checked for null.
+#[inline(always)]
+pub unsafe fn pay(record: *mut SocketRecord, cgroup_id: u64) {
+    // SAFETY: the caller's promise; map values are checked for null.
+    unsafe {
+        let (tx, rx) = ((*record).tx_bytes, (*record).rx_bytes);
+        if tx | rx == 0 || (*record).paid != 0 || (*record).flags & FLAG_ENDED != 0 {
+            return;
+        }
+        let (owner, comm) = ((*record).owner, (*record).comm);
+        // Where there is no room, its end tries again.
+        if let Some(total) = processes::entry(&owner, &comm, cgroup_id) {
+            // First, so that no listing shows bytes that are in `PROCESSES` already.
+            ptr::write_volatile(&raw mut (*record).paid, 1);
+            processes::add_payload(Some(total), tx, rx);
+        }
+    }
+}
+
 /// Ends a socket, once: its bytes go to its owner's total, its row into `CLOSED`.
 ///
 /// # Safety
@@ -235,7 +260,9 @@ pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut Sock
         header.folded = 1;
         // SAFETY: map values, checked for null.
         unsafe {
-            processes::add_payload(Some(total), (*record).tx_bytes, (*record).rx_bytes);
+            if (*record).paid == 0 {
+                processes::add_payload(Some(total), (*record).tx_bytes, (*record).rx_bytes);
+            }
             add_wire(
                 &raw mut (*total).wire[LOOPBACK],
                 &raw const (*record).wire[LOOPBACK],
@@ -251,7 +278,9 @@ pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut Sock
         if total.is_none() {
             // SAFETY: the caller's promise.
             unsafe {
-                processes::add_payload(None, (*record).tx_bytes, (*record).rx_bytes);
+                if (*record).paid == 0 {
+                    processes::add_payload(None, (*record).tx_bytes, (*record).rx_bytes);
+                }
                 count(counters::UNATTRIBUTED_WIRE, wire_bytes(record));
             }
         }

@@ -55,6 +55,8 @@ static NEW: SocketRecord = {
         cookie: 0,
         serves_dns: 0,
         states: 0,
+        state: 0,
+        paid: 0,
         written_seq: 0,
         born: 0,
     }

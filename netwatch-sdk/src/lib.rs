@@ -7,7 +7,7 @@
 #![cfg_attr(
     feature = "collectors",
     doc = "| [`Collector`] | the typed API: start one, take readings, ask for its [`Status`] |
-| [`event`] | what happens to connections, as it happens |
+| [`event`] | what happens to connections and in DNS, as it happens |
 | [`reading`] | what one reading holds: sockets, processes, gaps |
 | [`collectors`] | the subjects an agent reports, one module each |
 | [`detect`] | scans, beacons, tunnels and storms found in events, and DNS figures |

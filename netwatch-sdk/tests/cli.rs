@@ -302,6 +302,43 @@ fn events_are_lines_for_people_and_stop_after_as_many_as_asked_for() {
 }
 
 #[test]
+fn dns_messages_are_events_with_their_question() {
+    let query = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03cli\x04test\0\0\x1c\0\x01";
+    for json in [true, false] {
+        let format: &[&str] = if json { &["--json"] } else { &[] };
+        let arguments = [&["events", "--only", "dns", "--count", "1"], format].concat();
+        let mut child = spawn(&arguments);
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "no event");
+            // Nobody has to be there.
+            socket.send_to(query, "127.0.0.1:53").unwrap();
+            thread::sleep(Duration::from_millis(20));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let line = text(&output.stdout);
+        if json {
+            let event: Value = serde_json::from_str(line).unwrap();
+            let told = (&event["event"], &event["name"], &event["record_type"]);
+            assert_eq!(
+                told,
+                (&"dns_query".into(), &"cli.test".into(), &"AAAA".into())
+            );
+            assert_eq!(event["pid"], std::process::id());
+            assert_eq!(event["dns_id"], 7);
+        } else {
+            let told = "-> 127.0.0.1:53 cli.test AAAA\n";
+            assert!(
+                line.contains(" dns_query ") && line.ends_with(told),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_closed_pipe_or_a_signal_ends_events_quietly() {
     for end in [None, Some(Signal::SIGTERM)] {
         let mut child = spawn(&["events"]);

@@ -12,7 +12,7 @@ use std::{
 
 use netwatch_sdk::{
     Backend,
-    event::{Change, ConnectionEvent, Event, Lost, Side},
+    event::{Change, ConnectionEvent, DnsEvent, DnsMessageKind, Event, Lost, Side, Topic},
     reading::{Attribution, Direction, Netns, Payload, Pid, ProcessId, Protocol, Rtt, SocketId},
     wire::{
         Accuracy, Alert, AlertCategory, AlertSeverity, ConnectionDetail, DiskIo, DiskUsage,
@@ -292,6 +292,58 @@ fn event() -> ConnectionEvent {
     }
 }
 
+/// A DNS event with every field set.
+fn dns_event() -> DnsEvent {
+    let time = "2026-01-02T03:04:05Z".parse().unwrap();
+    DnsEvent {
+        kind: DnsMessageKind::Answer,
+        time,
+        id: SocketId(1),
+        local: "192.0.2.10:5000".parse().unwrap(),
+        remote: "[2001:db8::1]:53".parse().unwrap(),
+        process: event().process,
+        process_name: "curl".into(),
+        process_started_at: Some(time),
+        forwards: false,
+        transaction: Some(2),
+        name: Some("example.com".into()),
+        record_type: Some(28),
+        opcode: Some(0),
+        rcode: Some(3),
+        latency: Some(Duration::from_micros(3)),
+    }
+}
+
+/// The fields of a serialized value, with what is there when there is no value.
+fn absent(full: &Value, bare: &Value) -> BTreeMap<String, &'static str> {
+    let names = full.as_object().unwrap().keys();
+    names
+        .map(|name| {
+            let is_there = bare.get(name).is_some();
+            (name.clone(), if is_there { "–" } else { "absent" })
+        })
+        .collect()
+}
+
+/// The fields of the table below a heading, likewise.
+fn fields_below<'a>(page: &'a str, heading: &str) -> BTreeMap<String, &'a str> {
+    page.lines()
+        .skip_while(|line| *line != heading)
+        .skip(1)
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let ["", field, _, without, _, ""] = cells[..] else {
+                return None;
+            };
+            Some((
+                field.strip_prefix('`')?.strip_suffix('`')?.to_owned(),
+                without,
+            ))
+        })
+        .collect()
+}
+
 #[test]
 fn the_fields_of_events_are_those_of_the_code() {
     let page = read("docs/events.md");
@@ -313,29 +365,21 @@ fn the_fields_of_events_are_those_of_the_code() {
         reset_by: None,
         ..event()
     });
-    let expected: BTreeMap<String, &str> = full
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(|name| {
-            let is_there = bare.get(name).is_some();
-            (name.clone(), if is_there { "–" } else { "absent" })
-        })
-        .collect();
-    let found: BTreeMap<String, &str> = page
-        .lines()
-        .filter_map(|line| {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            let ["", field, _, without, _, ""] = cells[..] else {
-                return None;
-            };
-            Some((
-                field.strip_prefix('`')?.strip_suffix('`')?.to_owned(),
-                without,
-            ))
-        })
-        .collect();
-    assert_eq!(found, expected);
+    assert_eq!(fields_below(&page, "## Fields"), absent(&full, &bare));
+    let full = json!(dns_event());
+    let bare = json!(DnsEvent {
+        process: Attribution::Unknown,
+        process_started_at: None,
+        transaction: None,
+        name: None,
+        record_type: None,
+        opcode: None,
+        rcode: None,
+        latency: None,
+        ..dns_event()
+    });
+    let found = fields_below(&page, "## Fields of DNS messages");
+    assert_eq!(found, absent(&full, &bare));
     let names: Vec<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
@@ -343,7 +387,12 @@ fn the_fields_of_events_are_those_of_the_code() {
         .map(|(name, _)| name)
         .collect();
     let changes = Change::ALL.iter().map(|(name, _)| *name);
-    assert_eq!(names, changes.chain(["lost"]).collect::<Vec<_>>());
+    let messages = DnsMessageKind::ALL.iter().map(|(name, _)| *name);
+    let known = changes.chain(messages).chain(["lost"]);
+    assert_eq!(names, known.collect::<Vec<_>>());
+    for (topic, _) in Topic::ALL {
+        assert!(page.contains(&format!("`{topic}`")), "{topic}");
+    }
     let time = event().time;
     let lost = json!(Event::Lost(Lost { time, events: 1 }));
     for field in lost.as_object().unwrap().keys() {

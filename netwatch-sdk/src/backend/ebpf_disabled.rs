@@ -14,6 +14,8 @@ pub(crate) struct MapSizes {
     pub(crate) in_table: bool,
     pub(crate) closed_bytes: u32,
     pub(crate) dns_bytes: u32,
+    pub(crate) dns_while_told: bool,
+    pub(crate) closed_ports: u32,
     pub(crate) event_bytes: u32,
 }
 

@@ -60,7 +60,7 @@ use self::feed::Feed;
 use crate::{
     Result,
     collector::Status,
-    reading::{Reading, dns::DnsDatagram},
+    reading::{Reading, closed_port::ClosedPort, dns::DnsDatagram},
 };
 
 /// One way of measuring sockets and processes, running.
@@ -80,6 +80,16 @@ pub(crate) trait Measure: Send + Debug {
     /// When it should see them and cannot read them.
     fn dns(&mut self, _take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Hands over the attempts at closed ports of this host since the last time, in the order
+    /// of time: of each source at each port the first.
+    ///
+    /// # Errors
+    ///
+    /// When it should see them and cannot read them.
+    fn closed_ports(&mut self, _take: &mut dyn FnMut(ClosedPort)) -> Result<()> {
+        Ok(())
     }
 
     /// How it runs. What only the collector knows is left empty.

@@ -7,7 +7,7 @@ use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use netwatch_sdk::{Backend, Collector, Hook};
+use netwatch_sdk::{Backend, Collector, Hook, event::Topic};
 
 /// Which process moved how many bytes, exactly.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ use netwatch_sdk::{Backend, Collector, Hook};
   netwatch-collector snapshot                     what moved within one second
   netwatch-collector watch --interval 5s          a line of JSON every five seconds
   netwatch-collector watch --count 3 | jq .processes
-  netwatch-collector events                       connections as they open, fail and close
+  netwatch-collector events                       connections and DNS messages as they happen
   netwatch-collector doctor                       what this host offers and lacks
 
 Exact figures need CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root.
@@ -36,7 +36,8 @@ pub(crate) enum Command {
     Snapshot(Sampling),
     /// Print a JSON snapshot a line, one each interval, until interrupted
     Watch(Watch),
-    /// Print connections as they open, fail and close, an event a line, until interrupted
+    /// Print connections as they open, fail and close, and DNS messages, an event a line, until
+    /// interrupted
     Events(Events),
     /// Say what this host offers and lacks, and which backend would run
     Doctor(Doctor),
@@ -53,7 +54,7 @@ pub(crate) struct Sampling {
     /// Count payload by this hook of the kernel or not at all
     #[arg(long, value_parser = hooks(), conflicts_with = "backend")]
     hook: Option<Hook>,
-    /// Look at no DNS message and detect nothing
+    /// Detect nothing, and look at no DNS message
     #[arg(long)]
     no_detectors: bool,
 }
@@ -71,6 +72,7 @@ pub(crate) struct Watch {
 #[command(after_help = "Examples:
   netwatch-collector events
   netwatch-collector events --json | jq 'select(.event == \"closed\")'
+  netwatch-collector events --only dns
   netwatch-collector events --json --count 1000 | jq -r .process_name | sort | uniq -c
 
 A line is: time (UTC), event, process[pid], protocol, local address, direction, remote
@@ -80,6 +82,9 @@ pub(crate) struct Events {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Only events about this; may be given several times, all of them by default
+    #[arg(long, value_name = "TOPIC", value_parser = topics())]
+    pub(crate) only: Vec<Topic>,
     /// Stop after this many events
     #[arg(long)]
     pub(crate) count: Option<u64>,
@@ -103,6 +108,15 @@ fn backends() -> impl TypedValueParser<Value = Backend> {
     PossibleValuesParser::new(names).map(|name| {
         let named = Backend::ALL.iter().find(|(known, _)| *known == name);
         named.map_or(Backend::Auto, |(_, backend)| *backend)
+    })
+}
+
+/// The names of [`Topic::ALL`].
+fn topics() -> impl TypedValueParser<Value = Topic> {
+    let names = Topic::ALL.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let named = Topic::ALL.iter().find(|(known, _)| *known == name);
+        named.map(|(_, topic)| *topic).ok_or("no such topic")
     })
 }
 

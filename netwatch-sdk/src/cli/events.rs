@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use netwatch_sdk::{
     Backend, Collector,
-    event::{Change, ConnectionEvent, Event, Lost},
+    event::{Change, ConnectionEvent, DnsEvent, DnsMessageKind, Event, Lost, Topic},
     reading::{Attribution, Direction},
 };
 
@@ -21,13 +21,19 @@ use super::{
 const BATCH: usize = 1024;
 
 pub(crate) fn run(options: &Events) -> anyhow::Result<()> {
-    let collector = Collector::builder()
+    let mut builder = Collector::builder()
         .backend(Backend::Ebpf)
         .without_detectors()
-        .event_buffer_bytes(options.buffer_mib.saturating_mul(1 << 20))
-        .start()
-        .context(CannotRun)?;
-    let mut events = collector.events().context(CannotRun)?.into_stream();
+        .event_buffer_bytes(options.buffer_mib.saturating_mul(1 << 20));
+    if !options.only.is_empty() && !options.only.contains(&Topic::Dns) {
+        builder = builder.without_dns();
+    }
+    let collector = builder.start().context(CannotRun)?;
+    let events = match &options.only[..] {
+        [] => collector.events(),
+        topics => collector.events_of(topics),
+    };
+    let mut events = events.context(CannotRun)?.into_stream();
     let mut left = options.count.unwrap_or(u64::MAX);
     let mut out = BufWriter::new(io::stdout().lock());
     runtime()?.block_on(async {
@@ -63,6 +69,7 @@ pub(crate) fn run(options: &Events) -> anyhow::Result<()> {
 fn line(event: &Event) -> String {
     match event {
         Event::Connection(event) => connection(event),
+        Event::Dns(event) => dns(event),
         Event::Lost(Lost { time, events, .. }) => {
             let time = time.format("%H:%M:%S%.6f");
             format!("{time} lost         {events} events: the buffer was full")
@@ -71,11 +78,43 @@ fn line(event: &Event) -> String {
     }
 }
 
-fn connection(event: &ConnectionEvent) -> String {
-    let process = match event.process {
-        Attribution::Process(id) => format!("{}[{}]", event.process_name, id.pid),
-        _ => event.process_name.clone(),
+fn process(owner: Attribution, name: &str) -> String {
+    match owner {
+        Attribution::Process(id) => format!("{name}[{}]", id.pid),
+        _ => name.to_owned(),
+    }
+}
+
+/// The details are those of the JSON, which has the names of codes and types.
+fn dns(event: &DnsEvent) -> String {
+    let arrow = match event.kind {
+        DnsMessageKind::Query => "->",
+        _ => "<-",
     };
+    let mut line = format!(
+        "{} {:<12} {:<22} UDP {} {arrow} {}",
+        event.time.format("%H:%M:%S%.6f"),
+        event.kind.name(),
+        process(event.process, &event.process_name),
+        event.local,
+        event.remote,
+    );
+    let told = serde_json::to_value(event).unwrap_or_default();
+    for field in ["name", "record_type", "rcode"] {
+        if let Some(text) = told.get(field).and_then(|value| value.as_str()) {
+            line.push(' ');
+            line.push_str(if text.is_empty() { "." } else { text });
+        }
+    }
+    if let Some(latency) = event.latency {
+        // Writing to a string cannot fail.
+        let _ = write!(line, " after {latency:.1?}");
+    }
+    line
+}
+
+fn connection(event: &ConnectionEvent) -> String {
+    let process = process(event.process, &event.process_name);
     let arrow = match event.direction {
         Some(Direction::Outgoing) => "->",
         Some(Direction::Incoming) => "<-",

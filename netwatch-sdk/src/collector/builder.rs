@@ -43,6 +43,7 @@ pub struct Builder {
     pub(super) sizes: MapSizes,
     /// `None` when nothing is to be detected.
     pub(super) thresholds: Option<Thresholds>,
+    pub(super) dns_messages: bool,
 }
 
 impl Default for Builder {
@@ -52,6 +53,7 @@ impl Default for Builder {
             hook: None,
             sizes: MapSizes::default(),
             thresholds: Some(Thresholds::default()),
+            dns_messages: true,
         }
     }
 }
@@ -131,11 +133,19 @@ impl Builder {
         self
     }
 
-    /// Detects nothing and looks at no DNS message; snapshots have neither alerts nor
-    /// DNS figures.
+    /// Detects nothing, and looks at DNS messages only while someone listens to their events;
+    /// snapshots have neither alerts nor DNS figures.
     #[must_use]
     pub fn without_detectors(mut self) -> Self {
         self.thresholds = None;
+        self
+    }
+
+    /// Looks at no DNS message: snapshots have no DNS figures, and there are no events of
+    /// them.
+    #[must_use]
+    pub const fn without_dns(mut self) -> Self {
+        self.dns_messages = false;
         self
     }
 

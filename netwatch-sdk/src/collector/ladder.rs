@@ -32,17 +32,19 @@ impl Ladder {
             settings.backend
         };
         let forced = wanted != Backend::Auto;
+        let mut sizes = settings.sizes;
+        if settings.thresholds.is_none() {
+            sizes.dns_while_told = true;
+            sizes.closed_ports = 0;
+        }
+        if !settings.dns_messages {
+            sizes.dns_bytes = 0;
+        }
         let is_wanted = |backend| !forced || backend == wanted;
         let all = Backend::ALL.iter().rev();
         let hooks = Hook::ALL.iter().map(|(_, hook)| *hook);
         Self {
-            sizes: MapSizes {
-                dns_bytes: match settings.thresholds {
-                    Some(_) => settings.sizes.dns_bytes,
-                    None => 0,
-                },
-                ..settings.sizes
-            },
+            sizes,
             hooks: hooks
                 .filter(|hook| settings.hook.is_none_or(|wanted| *hook == wanted))
                 .collect(),

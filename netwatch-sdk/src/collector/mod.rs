@@ -172,7 +172,7 @@ impl Collector {
         let Some(detection) = &mut core.detection else {
             return Ok(None);
         };
-        detection.feed(&mut *core.backend)?;
+        detection.feed(&mut *core.backend, core.hub.as_deref())?;
         Ok(Some(detection.intelligence()))
     }
 
@@ -236,7 +236,7 @@ impl Core {
     fn read(&mut self) -> Result<Reading> {
         let reading = self.backend.read()?;
         if let Some(detection) = &mut self.detection {
-            detection.feed(&mut *self.backend)?;
+            detection.feed(&mut *self.backend, self.hub.as_deref())?;
             detection.feed_reading(&reading);
         }
         Ok(reading)

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     Error, ErrorKind,
     backend::feed::{Feed, Running, Sink},
-    event::{self, Event},
+    event::{Event, Topic},
     reading::Source,
 };
 
@@ -113,10 +113,7 @@ struct Delivered;
 
 impl Feed for Single {
     fn start(&self, sink: Arc<dyn Sink>) -> Result<Box<dyn Running>> {
-        sink.take(&Event::Lost(event::Lost {
-            time: chrono::Utc::now(),
-            events: 3,
-        }));
+        sink.miss(Topic::Connections, 3);
         Ok(Box::new(Delivered))
     }
 

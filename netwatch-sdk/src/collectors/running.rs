@@ -82,7 +82,8 @@ fn running() -> MutexGuard<'static, Running> {
 pub(super) fn collector() -> Result<Collector> {
     running().get(Instant::now(), || {
         // They report no alerts, and read when asked only.
-        Collector::builder().without_detectors().start()
+        let builder = Collector::builder().without_detectors();
+        builder.without_dns().start()
     })
 }
 

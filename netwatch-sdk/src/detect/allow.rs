@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    event::{Actor, Host},
+    event::{Actor, ConnectionAttempt, ConnectionFailed, Host, InterfaceRate, Retransmits},
     finding::Signal,
 };
 
@@ -88,6 +88,49 @@ pub(crate) struct Facts<'a> {
     pub(crate) port: Option<u16>,
     pub(crate) name: Option<&'a str>,
     pub(crate) interface: Option<&'a str>,
+}
+
+impl<'a> From<&'a ConnectionAttempt<'a>> for Facts<'a> {
+    fn from(event: &'a ConnectionAttempt<'a>) -> Self {
+        Self {
+            actor: event.actor,
+            source: Some(&event.source),
+            destination: Some(&event.destination),
+            port: Some(event.port),
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> From<&'a ConnectionFailed<'a>> for Facts<'a> {
+    fn from(event: &'a ConnectionFailed<'a>) -> Self {
+        Self {
+            actor: event.actor,
+            source: Some(&event.source),
+            destination: Some(&event.destination),
+            port: Some(event.port),
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> From<&'a Retransmits<'a>> for Facts<'a> {
+    fn from(event: &'a Retransmits<'a>) -> Self {
+        Self {
+            actor: event.actor,
+            destination: Some(&event.remote),
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> From<&InterfaceRate<'a>> for Facts<'a> {
+    fn from(event: &InterfaceRate<'a>) -> Self {
+        Self {
+            interface: Some(event.interface),
+            ..Self::default()
+        }
+    }
 }
 
 impl Allow {

@@ -12,7 +12,7 @@ use super::{
     dns_statistics::{Counts, Dns, DnsStatistics, Repeats},
     dns_tunnel::DnsTunnel,
     domain,
-    event::{DnsMessage, DnsQuery, DnsResponse, Event, Moment},
+    event::{ConnectionAttempt, DnsMessage, DnsQuery, DnsResponse, Event, Moment},
     failed_connections::FailedConnections,
     finding::{Finding, Signal},
     findings::{Findings, Raised},
@@ -112,34 +112,18 @@ impl Detectors {
         let at = now.monotonic;
         match event {
             Event::ConnectionAttempt(event) => {
-                let facts = Facts {
-                    actor: event.actor,
-                    source: Some(&event.source),
-                    destination: Some(&event.destination),
-                    port: Some(event.port),
-                    ..Facts::default()
-                };
-                let scan = self
-                    .shown(Signal::PortScan, &facts, self.thresholds.port_scan)
-                    .and_then(|threshold| self.port_scan.observe(at, event, threshold));
-                let beacon = self
-                    .shown(Signal::Beaconing, &facts, self.thresholds.beacon)
+                self.port_tried(now, event);
+                let found = self
+                    .shown(Signal::Beaconing, &event.into(), self.thresholds.beacon)
                     .and_then(|threshold| self.beacon.observe(at, event, threshold));
-                self.raise(now, scan);
-                self.raise(now, beacon);
+                self.raise(now, found);
             }
+            Event::ClosedPort(event) => self.port_tried(now, event),
             Event::ConnectionFailed(event) => {
-                let facts = Facts {
-                    actor: event.actor,
-                    source: Some(&event.source),
-                    destination: Some(&event.destination),
-                    port: Some(event.port),
-                    ..Facts::default()
-                };
                 let found = self
                     .shown(
                         Signal::FailedConnections,
-                        &facts,
+                        &event.into(),
                         self.thresholds.failed_connections,
                     )
                     .and_then(|threshold| self.failed_connections.observe(at, event, threshold));
@@ -149,31 +133,29 @@ impl Detectors {
             Event::DnsResponse(event) => self.dns_response(now, event),
             Event::DnsMessage(event) => self.dns_message(now, event),
             Event::InterfaceRate(event) => {
-                let facts = Facts {
-                    interface: Some(event.interface),
-                    ..Facts::default()
-                };
                 let found = self
-                    .shown(Signal::Bandwidth, &facts, self.thresholds.bandwidth)
+                    .shown(Signal::Bandwidth, &event.into(), self.thresholds.bandwidth)
                     .and_then(|threshold| self.bandwidth.observe(at, *event, threshold));
                 self.raise(now, found);
             }
             Event::Retransmits(event) => {
-                let facts = Facts {
-                    actor: event.actor,
-                    destination: Some(&event.remote),
-                    ..Facts::default()
-                };
                 let found = self
                     .shown(
                         Signal::RetransmitStorm,
-                        &facts,
+                        &event.into(),
                         self.thresholds.retransmit_storm,
                     )
                     .and_then(|threshold| self.retransmit_storm.observe(at, event, threshold));
                 self.raise(now, found);
             }
         }
+    }
+
+    fn port_tried(&mut self, now: Moment, event: &ConnectionAttempt<'_>) {
+        let found = self
+            .shown(Signal::PortScan, &event.into(), self.thresholds.port_scan)
+            .and_then(|threshold| self.port_scan.observe(now.monotonic, event, threshold));
+        self.raise(now, found);
     }
 
     /// Counts a TCP connection that this host tried to open to a DNS server.

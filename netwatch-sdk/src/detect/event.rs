@@ -290,6 +290,9 @@ pub struct Retransmits<'a> {
 pub enum Event<'a> {
     /// A connection was tried.
     ConnectionAttempt(ConnectionAttempt<'a>),
+    /// A port of this host was tried that nobody has: by TCP, whatever the first segment
+    /// was, or by UDP. Shown to the port scan detector only.
+    ClosedPort(ConnectionAttempt<'a>),
     /// A connection failed.
     ConnectionFailed(ConnectionFailed<'a>),
     /// A DNS server was asked.

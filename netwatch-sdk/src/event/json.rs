@@ -5,8 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
-use super::{ConnectionEvent, Event, Lost, Side};
-use crate::reading::{Attribution, Direction};
+use super::{ConnectionEvent, DnsEvent, Event, Lost, Side};
+use crate::{
+    parse::dns,
+    reading::{Attribution, Direction},
+};
 
 #[derive(Serialize)]
 struct ConnectionRow<'a> {
@@ -58,10 +61,22 @@ struct LostRow {
     events: u64,
 }
 
+fn micros(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1000.0
+}
+
+const fn pid(process: Attribution) -> Option<u32> {
+    match process {
+        Attribution::Process(id) => Some(id.pid.0),
+        _ => None,
+    }
+}
+
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Connection(event) => event.serialize(serializer),
+            Self::Dns(event) => event.serialize(serializer),
             Self::Lost(lost) => lost.serialize(serializer),
         }
     }
@@ -69,7 +84,6 @@ impl Serialize for Event {
 
 impl Serialize for ConnectionEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
         ConnectionRow {
             event: self.change.name(),
             time: self.time,
@@ -77,10 +91,7 @@ impl Serialize for ConnectionEvent {
             local_addr: self.local,
             remote_addr: self.remote,
             direction: self.direction.map(Direction::name),
-            pid: match self.process {
-                Attribution::Process(id) => Some(id.pid.0),
-                _ => None,
-            },
+            pid: pid(self.process),
             process_name: &self.process_name,
             process_started_at: self.process_started_at,
             uid: self.uid,
@@ -99,6 +110,58 @@ impl Serialize for ConnectionEvent {
             retransmits: self.retransmits,
             errno: self.errno,
             reset_by: self.reset_by.map(Side::name),
+        }
+        .serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+struct DnsRow<'a> {
+    event: &'static str,
+    time: DateTime<Utc>,
+    protocol: &'static str,
+    local_addr: SocketAddr,
+    remote_addr: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    process_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process_started_at: Option<DateTime<Utc>>,
+    forwards: bool,
+    cookie: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns_id: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opcode: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rcode: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_us: Option<f64>,
+}
+
+impl Serialize for DnsEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        DnsRow {
+            event: self.kind.name(),
+            time: self.time,
+            protocol: "UDP",
+            local_addr: self.local,
+            remote_addr: self.remote,
+            pid: pid(self.process),
+            process_name: &self.process_name,
+            process_started_at: self.process_started_at,
+            forwards: self.forwards,
+            cookie: self.id.0,
+            dns_id: self.transaction,
+            name: self.name.as_deref(),
+            record_type: self.record_type.map(dns::record_type_name),
+            opcode: self.opcode,
+            rcode: self.rcode.map(dns::rcode_name),
+            latency_us: self.latency.map(micros),
         }
         .serialize(serializer)
     }

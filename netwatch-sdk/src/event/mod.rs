@@ -1,14 +1,17 @@
-//! What happens, as it happens: connections that open, fail and close.
+//! What happens, as it happens: connections that open, fail and close, and messages of
+//! DNS clients.
 //!
 //! [`Collector::events`](crate::Collector::events) gives them. Serialized, an event is
 //! one flat JSON object; `docs/events.md` describes its fields.
 
+mod dns;
 mod json;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
+pub use self::dns::{DnsEvent, DnsMessageKind};
 use crate::reading::{Attribution, Direction, Netns, Payload, Protocol, Rtt, SocketId};
 
 /// Something that happened. Cheap to clone.
@@ -17,8 +20,26 @@ use crate::reading::{Attribution, Direction, Netns, Payload, Protocol, Rtt, Sock
 pub enum Event {
     /// To a connection.
     Connection(Arc<ConnectionEvent>),
+    /// A DNS client sent a message, or got one.
+    Dns(Arc<DnsEvent>),
     /// Events are missing from this place on: a buffer was full.
     Lost(Lost),
+}
+
+/// What events can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Topic {
+    /// Connections.
+    Connections,
+    /// DNS messages by UDP.
+    Dns,
+}
+
+impl Topic {
+    /// Every topic with its name.
+    pub const ALL: &[(&'static str, Self)] =
+        &[("connections", Self::Connections), ("dns", Self::Dns)];
 }
 
 /// Events that nobody will see.

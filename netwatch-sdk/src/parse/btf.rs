@@ -194,6 +194,20 @@ impl<'a> Btf<'a> {
         found
     }
 
+    /// The number that an enumeration gives a name; `None` when there is no such.
+    pub(crate) fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
+        let is = |at: u32, name: &str| self.string(at) == Some(name.as_bytes());
+        let found = self.starts.iter().find_map(|&start| {
+            let (found, _) = type_at(self.types, start as usize)?;
+            (found.kind == KIND_ENUM && found.count > 0 && is(found.name, enumeration))
+                .then_some(found)
+        })?;
+        (0..found.count).find_map(|i| {
+            let at = u32_at(found.items, i * 8)?;
+            is(at, name).then(|| u32_at(found.items, i * 8 + 4))?
+        })
+    }
+
     /// Looks into each anonymous type once, `seen`: in data that is not a kernel's they can
     /// hold each other.
     fn member(
@@ -239,8 +253,8 @@ mod tests {
     use super::*;
 
     /// `struct outer { int a; struct { short b; char flag:1; }; struct inner in[2]; int *p; }`
-    /// `struct inner { int c; int d; }` and `int f(int a, int b)`, as `pahole` would encode
-    /// them.
+    /// `struct inner { int c; int d; }`, `int f(int a, int b)` and
+    /// `enum list { a = 0, b = 7 }`, as `pahole` would encode them.
     fn sample() -> Vec<u8> {
         let mut strings = vec![0u8];
         let mut name = |text: &str| {
@@ -248,8 +262,8 @@ mod tests {
             strings.extend(text.bytes().chain([0]));
             at
         };
-        let [int, outer, a, b, flag, inner, list, p, c, d, f] = [
-            "int", "outer", "a", "b", "flag", "inner", "in", "p", "c", "d", "f",
+        let [int, outer, a, b, flag, inner, list, p, c, d, f, e] = [
+            "int", "outer", "a", "b", "flag", "inner", "in", "p", "c", "d", "f", "e",
         ]
         .map(&mut name);
         let bit_fields = 1 << 31;
@@ -288,6 +302,8 @@ mod tests {
             ], // 6
             vec![0, KIND_FUNC_PROTO << 24 | 2, 1, a, 1, b, 1],        // 7
             vec![f, KIND_FUNC << 24, 7],                              // 8
+            vec![e, KIND_ENUM << 24, 4],                              // 9, a declaration
+            vec![e, KIND_ENUM << 24 | 2, 4, a, 0, b, 7],              // 10
         ]
         .concat();
         encoded(&words, &strings)
@@ -365,6 +381,16 @@ mod tests {
         assert_eq!(found, HashMap::from([("f", 2)]));
     }
 
+    #[test]
+    fn an_enumerator_is_found_by_its_name() {
+        let data = sample();
+        let btf = Btf::parse(&data).unwrap();
+        assert_eq!(btf.enumerator("e", "a"), Some(0));
+        assert_eq!(btf.enumerator("e", "b"), Some(7));
+        assert_eq!(btf.enumerator("e", "c"), None);
+        assert_eq!(btf.enumerator("outer", "a"), None);
+    }
+
     proptest! {
         #[test]
         fn damaged_data_never_panics(cut in 0usize..400, at in 0usize..400, byte: u8) {
@@ -376,6 +402,7 @@ mod tests {
                 let _ = btf.field("outer", "in.d");
                 let _ = btf.field("outer", "flag");
                 let _ = btf.parameters(&["f"]);
+                let _ = btf.enumerator("e", "b");
             }
         }
 

@@ -5,7 +5,10 @@
 
 use std::{error, fmt};
 
-use domain::base::Message;
+use domain::base::{
+    Message,
+    iana::{Rcode, Rtype},
+};
 
 /// What a DNS message says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,16 @@ pub(crate) fn parse_dns(payload: &[u8]) -> Result<DnsMessage, Malformed> {
     })
 }
 
+/// `A`, `HTTPS`; `TYPE1234` where there is no name.
+pub(crate) fn record_type_name(number: u16) -> String {
+    Rtype::from_int(number).to_string()
+}
+
+/// `NOERROR`, `NXDOMAIN`; the number where there is no name.
+pub(crate) fn rcode_name(number: u8) -> String {
+    Rcode::masked_from_int(number).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -91,6 +104,16 @@ mod tests {
 
     fn header(flags: [u8; 2], questions: u8) -> Vec<u8> {
         vec![0, 7, flags[0], flags[1], 0, questions, 0, 0, 0, 0, 0, 0]
+    }
+
+    #[test]
+    fn numbers_have_the_names_that_tools_print() {
+        for (number, name) in [(1, "A"), (28, "AAAA"), (65, "HTTPS"), (12345, "TYPE12345")] {
+            assert_eq!(record_type_name(number), name);
+        }
+        for (number, name) in [(0, "NOERROR"), (2, "SERVFAIL"), (3, "NXDOMAIN"), (15, "15")] {
+            assert_eq!(rcode_name(number), name);
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use super::{ProcessId, SocketId};
+use chrono::{DateTime, Utc};
+
+use super::{Attribution, SocketId};
 
 /// One UDP message of a DNS client on this host.
 #[cfg_attr(
@@ -13,6 +15,8 @@ use super::{ProcessId, SocketId};
 pub(crate) struct DnsDatagram<'a> {
     /// By the kernel's clock.
     pub(crate) at: Instant,
+    /// The same by the clock that people read.
+    pub(crate) time: DateTime<Utc>,
     /// The client's socket.
     pub(crate) socket: SocketId,
     /// `true` when the client sent it, `false` when it arrived there.
@@ -21,8 +25,12 @@ pub(crate) struct DnsDatagram<'a> {
     pub(crate) local: SocketAddr,
     /// The server.
     pub(crate) remote: SocketAddr,
-    /// The process that owns the socket, and its name.
-    pub(crate) owner: Option<(ProcessId, &'a str)>,
+    /// Who owns the socket.
+    pub(crate) owner: Attribution,
+    /// Its name; empty where there is none.
+    pub(crate) owner_name: &'a str,
+    /// When it started; `None` for none.
+    pub(crate) owner_started: Option<DateTime<Utc>>,
     /// That process answers DNS on this host as well.
     pub(crate) forwards: bool,
     /// The first bytes of the message, the question with them.

@@ -3,6 +3,7 @@
 //! Every backend fills the same types. Byte counts are cumulative and never
 //! reset by reading; a difference of two readings is what moved between them.
 
+pub(crate) mod closed_port;
 pub(crate) mod dns;
 mod process;
 mod socket;
@@ -64,8 +65,12 @@ pub struct Lost {
     /// DNS messages that were not looked at: no room, or behind another in one
     /// segmented send.
     pub dns_messages: u64,
+    /// Attempts at closed ports of this host that had no room until the next reading: the
+    /// port-scan detector did not see them.
+    pub closed_ports: u64,
     /// Runs of kernel programs that the kernel skipped, because the program was running
-    /// already on the same processor; [`Status::limits`](crate::Status::limits) says of which.
+    /// already on the same processor, and that no other program made up for;
+    /// [`Status::limits`](crate::Status::limits) says of which.
     /// When bytes may be missing, no figure of payload is exact from then on. From the
     /// kernel's `bpf_prog_info.recursion_misses`. Stays 0 where the kernel skips
     /// without counting: kprobes before Linux 6.7.

@@ -31,6 +31,11 @@ const KNOWN: &[Limit] = &[
         why: "payload is a lower bound with it: the test packets-alone asks for the rest",
     },
     Limit {
+        test: "closed-ports-",
+        says: "does not say why it drops packets",
+        why: "the reason came with Linux 5.17",
+    },
+    Limit {
         test: "tcp-ktls",
         says: "TCP_ULP tls: ENOENT",
         why: "the kernel has no TLS module (CONFIG_TLS)",

@@ -5,7 +5,19 @@ use std::time::Instant;
 use anyhow::Result;
 use libtest_mimic::{Completion, Failed, Trial};
 
-use crate::{actor::Unavailable, limits, results};
+use crate::{actor::Unavailable, limits, quiet, results};
+
+/// A [`trial`] while which no other test makes traffic.
+pub(crate) fn alone(
+    name: impl Into<String>,
+    about: &str,
+    run: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    trial(name, about, move || {
+        let _alone = quiet::alone();
+        run()
+    })
+}
 
 /// A test called `name`. One that cannot run on this host says why; in CI (`CI=true`) it
 /// then fails, unless [`limits`] knows the reason.

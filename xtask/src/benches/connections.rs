@@ -85,7 +85,7 @@ pub(crate) fn rate(rounds: u16) -> Result<Vec<Row>> {
 
 fn start() -> Result<Collector> {
     let builder = Collector::builder().backend(Backend::Ebpf);
-    Ok(builder.without_detectors().start()?)
+    Ok(builder.without_detectors().without_dns().start()?)
 }
 
 /// One thread at both ends: loopback completes a handshake within the connect call.

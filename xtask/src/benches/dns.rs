@@ -29,7 +29,7 @@ pub(crate) fn messages(rounds: u16) -> Result<Vec<Row>> {
     let mut detecting = Vec::new();
     let mut without = || lookups.run();
     let mut packets = || {
-        let _collector = start(Builder::without_detectors)?;
+        let _collector = start(|builder| builder.without_detectors().without_dns())?;
         lookups.run()
     };
     let mut detectors = || {

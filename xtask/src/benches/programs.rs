@@ -143,7 +143,7 @@ fn measure(rounds: u16) -> Result<Vec<Row>> {
     let work = Work::new()?;
     // The detectors are subscribers too.
     let builder = Collector::builder().backend(Backend::Ebpf);
-    let collector = builder.without_detectors().start()?;
+    let collector = builder.without_detectors().without_dns().start()?;
     let mut pairs = Vec::new();
     for own in bpf::own_programs()? {
         match own.empty()? {

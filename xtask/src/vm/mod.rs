@@ -269,8 +269,11 @@ impl VmTest {
     }
 }
 
+/// Enough for the rows of a short table of differences.
+const REASON_LINES: usize = 8;
+
 impl Tested {
-    /// What is not as it should be, a line each.
+    /// What is not as it should be, with the first lines of each reason.
     fn wrong(&self) -> Vec<String> {
         let kernel = self.kernel.kernel.name;
         let mut wrong = Vec::new();
@@ -283,7 +286,8 @@ impl Tested {
             match line {
                 Line::Test(test) if !test.outcome.is_good() => {
                     let reason = test.reason.as_deref().unwrap_or_default();
-                    let reason = reason.lines().next().unwrap_or_default();
+                    let reason: Vec<&str> = reason.lines().take(REASON_LINES).collect();
+                    let reason = reason.join("\n    ");
                     wrong.push(format!("{kernel} {}: {}: {reason}", test.hook, test.test));
                 }
                 Line::Run { run } if run.code != 0 => {

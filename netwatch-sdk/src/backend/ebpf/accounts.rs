@@ -3,7 +3,8 @@
 //! A process's total is what `PROCESSES` holds (closed sockets, and bytes moved on
 //! others' sockets) plus its part of each open socket it owns. `PROCESSES` is read
 //! first: a socket that closes before the sockets are listed is in neither, so the
-//! sum is late by one reading, and never counts it twice. Totals never go back.
+//! sum is late by one reading, and never counts it twice. Nor is a socket added that the
+//! listing has missed: it may have closed. Totals never go back.
 
 use netwatch_common::{
     process::{ProcessKey, ProcessRecord},
@@ -68,12 +69,13 @@ pub(super) fn wire(parts: &[Wire; 2]) -> WireBytes {
     }
 }
 
-/// The owner's part of a socket.
+/// The owner's part of a socket that is not in `PROCESSES` yet.
 fn owned(row: &SocketRow) -> Total {
+    let is_paid = row.record.paid != 0;
     Total {
         payload: Payload {
-            rx_bytes: row.record.rx_bytes,
-            tx_bytes: row.record.tx_bytes,
+            rx_bytes: if is_paid { 0 } else { row.record.rx_bytes },
+            tx_bytes: if is_paid { 0 } else { row.record.tx_bytes },
         },
         wire: wire(&row.record.wire),
     }
@@ -131,12 +133,13 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// Takes in what was read, in the order it was read. Returns the keys whose
-    /// records may leave `PROCESSES`: nothing can be added to them any more.
-    pub(super) fn update(
+    /// Takes in what was read, in the order it was read; `open` says of each socket
+    /// whether it was listed. Returns the keys whose records may leave `PROCESSES`:
+    /// nothing can be added to them any more.
+    pub(super) fn update<'a>(
         &mut self,
         records: &[(ProcessKey, ProcessRecord)],
-        open: &[SocketRow],
+        open: impl IntoIterator<Item = (&'a SocketRow, bool)>,
         closed: &[SocketRow],
     ) -> Vec<ProcessKey> {
         self.all.retain(|_, account| !account.is_over());
@@ -160,7 +163,7 @@ impl Accounts {
         for untold in self.untold.values_mut() {
             untold.absent += 1;
         }
-        for row in open {
+        for (row, is_listed) in open {
             let Some(key) = owner(row) else { continue };
             let account = self.all.entry(key).or_default();
             if account.comm == [0; 16] {
@@ -168,7 +171,9 @@ impl Accounts {
             }
             account.sockets += 1;
             let part = owned(row);
-            account.found.add(&part);
+            if is_listed {
+                account.found.add(&part);
+            }
             if key == ProcessKey::KERNEL && row.header.protocol != IPPROTO_TCP {
                 self.untold.insert(
                     row.header.cookie,
@@ -233,5 +238,54 @@ impl Accounts {
     /// Every process with its figures.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ProcessKey, &Account)> {
         self.all.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    const KEY: ProcessKey = ProcessKey {
+        start_ns: 1,
+        tgid: 2,
+        ..ProcessKey::NONE
+    };
+
+    fn socket(tx_bytes: u64, paid: u8) -> SocketRow {
+        let mut row = SocketRow::new_zeroed();
+        row.record.owner = KEY;
+        row.record.tx_bytes = tx_bytes;
+        row.record.paid = paid;
+        row
+    }
+
+    /// What the process has sent after a reading of its record and of one open socket.
+    fn sent(accounts: &mut Accounts, recorded: u64, open: &SocketRow, is_listed: bool) -> u64 {
+        let record = ProcessRecord {
+            tx_bytes: recorded,
+            ..ProcessRecord::default()
+        };
+        accounts.update(&[(KEY, record)], [(open, is_listed)], &[]);
+        accounts.sum().payload.tx_bytes
+    }
+
+    #[test]
+    fn a_socket_whose_bytes_are_in_the_record_adds_none() {
+        let mut accounts = Accounts::default();
+        assert_eq!(sent(&mut accounts, 5, &socket(7, 0), true), 12);
+        assert_eq!(sent(&mut accounts, 12, &socket(7, 1), true), 12);
+    }
+
+    #[test]
+    fn a_socket_that_was_missed_counts_neither_twice_nor_backwards() {
+        let mut accounts = Accounts::default();
+        assert_eq!(sent(&mut accounts, 0, &socket(7, 0), true), 7);
+        assert_eq!(sent(&mut accounts, 0, &socket(7, 0), false), 7);
+        // It has closed since, unseen.
+        assert_eq!(sent(&mut accounts, 7, &socket(7, 0), false), 7);
+        assert_eq!(sent(&mut accounts, 7, &socket(7, 1), true), 7);
+        assert_eq!(sent(&mut accounts, 7, &socket(8, 1), true), 7);
     }
 }

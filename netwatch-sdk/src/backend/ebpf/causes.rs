@@ -10,7 +10,7 @@ struct Switch {
     way_out: &'static str,
 }
 
-const SWITCHES: [Switch; 2] = [
+const SWITCHES: [Switch; 3] = [
     Switch {
         file: "sys/kernel/debug/kprobes/enabled",
         off: "kprobes are disarmed",
@@ -20,6 +20,11 @@ const SWITCHES: [Switch; 2] = [
         file: "proc/sys/kernel/ftrace_enabled",
         off: "ftrace is off",
         way_out: "sysctl kernel.ftrace_enabled=1",
+    },
+    Switch {
+        file: "proc/sys/net/core/bpf_jit_enable",
+        off: "the compiler of kernel programs is off",
+        way_out: "sysctl net.core.bpf_jit_enable=1",
     },
 ];
 

@@ -50,16 +50,31 @@ pub(super) struct Instants {
 
 impl Instants {
     pub(super) fn now() -> Self {
+        // In this order: what is in between makes moments earlier, never later than now.
+        let now = Instant::now();
         Self {
             since_boot: since_boot(),
-            now: Instant::now(),
+            now,
         }
     }
 
-    /// Never later than now; the time of a suspension counts as no time.
+    /// Looks at both clocks again. A small difference is left alone, so that moments keep
+    /// their distance to the kernel's precision; a suspension is a large one.
+    pub(super) fn refresh(&mut self) {
+        let new = Self::now();
+        let here = new.now.saturating_duration_since(self.now);
+        let there = new.since_boot.saturating_sub(self.since_boot);
+        if here.abs_diff(there) > Duration::from_millis(100) {
+            *self = new;
+        }
+    }
+
     pub(super) fn at(self, since_boot: Duration) -> Instant {
-        let age = self.since_boot.saturating_sub(since_boot);
-        self.now.checked_sub(age).unwrap_or(self.now)
+        let moment = match since_boot.checked_sub(self.since_boot) {
+            Some(later) => self.now.checked_add(later),
+            None => self.now.checked_sub(self.since_boot - since_boot),
+        };
+        moment.unwrap_or(self.now)
     }
 }
 
@@ -77,11 +92,13 @@ mod tests {
 
     #[test]
     fn moments_keep_their_distance_and_none_is_in_the_future() {
-        let clock = Instants::now();
+        let mut clock = Instants::now();
+        clock.refresh();
         let ago = |ms| clock.at(clock.since_boot.saturating_sub(Duration::from_millis(ms)));
         assert_eq!(ago(2) - ago(5), Duration::from_millis(3));
         assert_eq!(clock.at(Duration::MAX), clock.now);
         assert!(clock.at(Duration::ZERO) <= clock.now);
+        assert!(clock.at(since_boot()) <= Instant::now());
     }
 
     #[test]

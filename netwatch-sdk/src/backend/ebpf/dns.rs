@@ -17,7 +17,11 @@ use netwatch_common::{
 };
 use zerocopy::FromBytes as _;
 
-use super::{clock::Instants, decode, load::Loaded};
+use super::{
+    clock::{Clock, Instants},
+    decode,
+    load::Loaded,
+};
 use crate::{
     Error, ErrorKind, Result,
     reading::{Attribution, SocketId, dns::DnsDatagram},
@@ -30,6 +34,8 @@ pub(super) struct Dns {
     bytes: u32,
     /// The processes that answer on port 53.
     servers: HashSet<ProcessKey>,
+    clock: Clock,
+    instants: Instants,
     /// Rows that are none.
     pub(super) unreadable: u64,
 }
@@ -50,6 +56,8 @@ impl Dns {
             ring: loaded.handle("DNS")?,
             bytes,
             servers: HashSet::new(),
+            clock: Clock::new(),
+            instants: Instants::now(),
             unreadable: 0,
         }))
     }
@@ -63,26 +71,34 @@ impl Dns {
     }
 
     /// Hands over what is in the ring buffer, but no more than fits into it: what
-    /// comes in meanwhile is for the next time.
-    pub(super) fn drain(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<()> {
+    /// comes in meanwhile is for the next time. `true` when nothing was left.
+    pub(super) fn drain(&mut self, take: &mut dyn FnMut(DnsDatagram<'_>)) -> Result<bool> {
         let failed = |error| Error::new(ErrorKind::Io, "DNS cannot be read").because(error);
         // Mapped only for as long as it is read: a mapping counts twice its size as
         // this process's memory.
         let mut ring = RingBuf::try_from(&self.ring).map_err(failed)?;
-        let clock = Instants::now();
+        self.clock.refresh();
+        self.instants.refresh();
         for _ in 0..self.bytes as usize / size_of::<DnsRow>() {
-            let Some(item) = ring.next() else { break };
+            let Some(item) = ring.next() else {
+                return Ok(true);
+            };
             match DnsRow::ref_from_prefix(&item) {
                 Ok((row, _)) if row.kind == SERVES => {
                     if row.owner != ProcessKey::NONE {
                         self.servers.insert(row.owner);
                     }
                 }
-                Ok((row, _)) => hand_over(row, self.servers.contains(&row.owner), clock, take),
+                Ok((row, _)) => hand_over(
+                    row,
+                    self.servers.contains(&row.owner),
+                    (&self.clock, self.instants),
+                    take,
+                ),
                 Err(_) => self.unreadable += 1,
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Forgets the servers that `is_running` does not know.
@@ -91,20 +107,30 @@ impl Dns {
     }
 }
 
-fn hand_over(row: &DnsRow, forwards: bool, clock: Instants, take: &mut dyn FnMut(DnsDatagram<'_>)) {
+fn hand_over(
+    row: &DnsRow,
+    forwards: bool,
+    (clock, instants): (&Clock, Instants),
+    take: &mut dyn FnMut(DnsDatagram<'_>),
+) {
+    let at = Duration::from_nanos(row.at_ns);
+    let owner = decode::attribution(&row.owner);
     let name = decode::name(&row.comm);
-    let owner = match decode::attribution(&row.owner) {
-        Attribution::Process(id) => Some((id, name.as_str())),
-        _ => None,
+    let (owner_name, started) = match owner {
+        Attribution::Process(id) => (name.as_str(), id.started),
+        _ => ("", None),
     };
     let kept = (row.length as usize).min(KEPT);
     take(DnsDatagram {
-        at: clock.at(Duration::from_nanos(row.at_ns)),
+        at: instants.at(at),
+        time: clock.wall(at),
         socket: SocketId(row.cookie),
         sent: row.kind == SENT,
         local: decode::address(row.family, row.local, row.local_port),
         remote: decode::address(row.family, row.remote, row.remote_port),
         owner,
+        owner_name,
+        owner_started: started.map(|since| clock.wall(since)),
         forwards,
         message: row.message.get(..kept).unwrap_or_default(),
     });

@@ -76,6 +76,13 @@ impl Listing {
         &self.rows
     }
 
+    /// The same, and whether each row is as the socket was at this listing.
+    pub(super) fn seen(&self) -> impl Iterator<Item = (&SocketRow, bool)> {
+        let in_doubt = |row: &SocketRow| self.in_doubt && row.record.is_settled();
+        let rows = self.rows.iter().zip(&self.absences);
+        rows.map(move |(row, &absences)| (row, absences == 0 && !in_doubt(row)))
+    }
+
     /// `true` once after it has moved to larger memory, megabytes of it.
     pub(super) fn has_outgrown_its_memory(&mut self) -> bool {
         const MEGABYTE: usize = (1 << 20) / size_of::<SocketRow>();

@@ -9,7 +9,7 @@ use aya::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
     },
 };
-use netwatch_common::counters;
+use netwatch_common::{counters, dns};
 use zerocopy::IntoBytes as _;
 
 use super::{
@@ -38,6 +38,10 @@ pub(crate) struct MapSizes {
     pub(crate) closed_bytes: u32,
     /// Bytes of rows of DNS messages likewise; 0 when they are not wanted.
     pub(crate) dns_bytes: u32,
+    /// DNS messages are wanted only while someone listens to them.
+    pub(crate) dns_while_told: bool,
+    /// Attempts at closed ports between two readings; 0 when they are not wanted.
+    pub(crate) closed_ports: u32,
     /// Bytes of events that nobody has read yet; a power of two.
     pub(crate) event_bytes: u32,
 }
@@ -50,7 +54,19 @@ impl Default for MapSizes {
             in_table: false,
             closed_bytes: 4 << 20,
             dns_bytes: 2 << 20,
+            dns_while_told: false,
+            closed_ports: 4096,
             event_bytes: 2 << 20,
+        }
+    }
+}
+
+impl MapSizes {
+    fn dns_wanted(self) -> u32 {
+        match (self.dns_bytes, self.dns_while_told) {
+            (0, _) => dns::NEVER,
+            (_, true) => dns::WHILE_TOLD,
+            (_, false) => dns::ALWAYS,
         }
     }
 }
@@ -76,6 +92,8 @@ pub(super) struct Loaded {
     pub(super) owners: Arc<IteratorLink>,
     /// What the rung does not see here, and why.
     pub(super) unseen: Vec<String>,
+    /// Why attempts at closed ports are not seen, if they should be.
+    pub(super) closed_ports_unseen: Option<String>,
 }
 
 /// What the running kernel says of itself, large, and needed at the start only.
@@ -161,6 +179,10 @@ impl Kernel {
                 unseen.push(format!("{}: {}", path.name, chain(&why)));
             }
         }
+        let closed_ports = match sizes.closed_ports {
+            0 => Ok(()),
+            _ => self.watch_closed_ports(&mut ebpf),
+        };
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
         let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
@@ -174,12 +196,23 @@ impl Kernel {
             sockets,
             owners: Arc::new(owners),
             unseen,
+            closed_ports_unseen: closed_ports.err().map(|why| chain(&why)),
         };
         loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
         loaded.find_owners()?;
         set_counter(&mut loaded.ebpf, counters::SEEDED, 1)?;
         Ok(loaded)
+    }
+
+    fn watch_closed_ports(&self, ebpf: &mut Ebpf) -> Result<()> {
+        if self.layout.no_socket.is_none() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this kernel does not say why it drops packets (Linux 5.17 does)",
+            ));
+        }
+        self.attach_all(ebpf, programs::CLOSED_PORTS)
     }
 
     /// The maps, the programs that every rung needs, and those of the cgroup v2 root where
@@ -235,7 +268,12 @@ impl Kernel {
             .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
             .override_global("IN_TABLE", &u32::from(in_table), true)
-            .override_global("DNS_WANTED", &u32::from(sizes.dns_bytes > 0), true)
+            .override_global("DNS_WANTED", &sizes.dns_wanted(), true)
+            .override_global(
+                "NO_SOCKET",
+                &self.layout.no_socket.unwrap_or(u32::MAX),
+                true,
+            )
             .override_global(aya_log::LEVEL, &log_level, true)
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))
@@ -245,6 +283,7 @@ impl Kernel {
             .map_max_entries("CALLS", calls)
             .map_max_entries("FLOWS", 1)
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
+            .map_max_entries("CLOSED_PORTS", sizes.closed_ports.max(1))
             .map_max_entries("EVENTS", sizes.event_bytes)
             .load(OBJECT)
             .map_err(|error| refusal_of_maps(&error))?;

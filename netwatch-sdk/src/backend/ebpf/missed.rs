@@ -3,19 +3,38 @@
 //! A program does not run while it runs already on the same processor, below: in a task
 //! that was preempted inside it (preemptible kernels), or under a softirq. With kprobes,
 //! any of them and any `bpf(2)` call on a map is enough. The kernel counts what it skipped.
+//! Some programs have a double, which does and counts what they were skipped for.
 
-use std::{io, os::fd::AsFd as _};
+use std::os::fd::AsFd as _;
 
 use aya::{Ebpf, programs::Program};
+use netwatch_common::counters;
 
 use super::{
+    maps,
     programs::{Rung, Store},
     syscall,
 };
-use crate::{collector::Hook, reading::Accuracy};
+use crate::{Error, Result, collector::Hook, reading::Accuracy};
 
-/// Programs that only name: without a run of theirs no byte is missing.
-const NAMING: &[&str] = &["sched_process_exit", "task_rename"];
+/// Programs with a double, and the counter of what it did in their place.
+const DOUBLED: &[(&str, u32)] = &[
+    ("inet_sock_set_state", counters::RECOVERED_STATES),
+    ("inet_sock_set_state_table", counters::RECOVERED_STATES),
+    ("tcp_destroy_sock", counters::RECOVERED_ENDS),
+];
+
+/// How the name of a double ends.
+const AGAIN: &str = "_again";
+
+/// Programs that count no bytes: without a run of theirs none is missing. With the table
+/// there is another program for states, which counts.
+const COUNTING_NOTHING: &[&str] = &[
+    "inet_sock_set_state",
+    "kfree_skb",
+    "sched_process_exit",
+    "task_rename",
+];
 
 /// Programs without which a record in the table can outlive its socket, and get the bytes of
 /// the next one at its address.
@@ -34,18 +53,26 @@ pub(super) struct Missed {
 
 impl Missed {
     /// Asks the kernel about every loaded program that it can skip. 15 to 40 µs.
-    pub(super) fn read(ebpf: &Ebpf) -> io::Result<Self> {
+    pub(super) fn read(ebpf: &Ebpf) -> Result<Self> {
+        let failed = |error| Error::io("the programs' missed runs cannot be read", error);
         let mut programs = Vec::new();
         for (name, program) in ebpf.programs() {
             // Programs of a cgroup and iterators are never skipped.
             if !matches!(
                 program,
                 Program::BtfTracePoint(_) | Program::FExit(_) | Program::KProbe(_)
-            ) {
+            ) || name.ends_with(AGAIN)
+            {
                 continue;
             }
             let Ok(program) = program.fd() else { continue };
-            let runs = syscall::recursion_misses(program.as_fd())?;
+            let mut runs = syscall::recursion_misses(program.as_fd()).map_err(failed)?;
+            // In this order: what is made up for was missed before.
+            if runs > 0
+                && let Some((_, counter)) = DOUBLED.iter().find(|(doubled, _)| *doubled == name)
+            {
+                runs = runs.saturating_sub(maps::counter(ebpf, *counter)?);
+            }
             if runs > 0 {
                 programs.push((name.to_owned(), runs));
             }
@@ -64,7 +91,7 @@ impl Missed {
         let any = |which: &dyn Fn(&str) -> bool| self.programs.iter().any(|(name, _)| which(name));
         if store == Store::Table && any(&|name| RENEWING.contains(&name)) {
             Accuracy::Estimate
-        } else if any(&|name| !NAMING.contains(&name)) {
+        } else if any(&|name| !COUNTING_NOTHING.contains(&name)) {
             Accuracy::LowerBound
         } else {
             Accuracy::Exact
@@ -82,7 +109,10 @@ impl Missed {
             .map(|(name, runs)| format!("{name} {runs}"))
             .collect();
         let what = match self.accuracy(store) {
-            Accuracy::Exact => "names or ends of processes may be missing; payload stays exact",
+            Accuracy::Exact => {
+                "names, directions, events, ends of processes or attempts at closed ports may be \
+                 missing; payload stays exact"
+            }
             Accuracy::LowerBound => "payload may be missing, owners and rows too",
             Accuracy::Estimate => "payload may be missing, or in another socket's row",
         };
@@ -103,7 +133,7 @@ impl Missed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::ebpf::programs::{RUNGS, rungs};
+    use crate::backend::ebpf::programs::{CLOSED_PORTS, RUNGS, rungs};
 
     fn missed(programs: &[(&str, u64)]) -> Missed {
         let programs = programs
@@ -144,7 +174,7 @@ mod tests {
     #[test]
     fn runs_add_up_and_names_alone_cost_no_bytes() {
         let rung = rungs(&[Hook::TpBtf]).next().unwrap();
-        let names = missed(&[("sched_process_exit", 2), ("task_rename", 3)]);
+        let names = missed(&[("inet_sock_set_state", 2), ("task_rename", 3)]);
         assert_eq!(names.runs(), 5);
         assert_eq!(names.accuracy(Store::Sockets), Accuracy::Exact);
         let limit = names.limit(rung, Store::Sockets).unwrap();
@@ -156,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn every_double_is_of_a_program_before_it() {
+        for store in [Store::Sockets, Store::Table] {
+            let names: Vec<&str> = store.lifecycle().iter().map(|one| one.name).collect();
+            let doubles = names.iter().enumerate();
+            let doubles = doubles.filter_map(|(at, name)| Some((at, name.strip_suffix(AGAIN)?)));
+            let doubles: Vec<(usize, &str)> = doubles.collect();
+            assert_eq!(doubles.len(), 2);
+            for (at, name) in doubles {
+                assert!(
+                    DOUBLED.iter().any(|(doubled, _)| *doubled == name),
+                    "{name}"
+                );
+                assert!(names[..at].contains(&name), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn an_unseen_end_is_worse_in_the_table() {
         let end = missed(&[("tcp_destroy_sock", 1)]);
         assert_eq!(end.accuracy(Store::Sockets), Accuracy::LowerBound);
@@ -163,12 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn what_names_or_renews_is_a_program() {
+    fn what_names_or_renews_or_has_a_double_is_a_program() {
         let stores = [Store::Sockets, Store::Table];
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
         let counting = RUNGS.iter().flat_map(|rung| rung.programs);
-        let known: Vec<&str> = lifecycle.chain(counting).map(|one| one.name).collect();
-        for name in NAMING.iter().chain(RENEWING) {
+        let known: Vec<&str> = lifecycle
+            .chain(counting)
+            .chain(CLOSED_PORTS)
+            .map(|one| one.name)
+            .collect();
+        let doubled = DOUBLED.iter().map(|(name, _)| name);
+        for name in COUNTING_NOTHING.iter().chain(RENEWING).chain(doubled) {
             assert!(known.contains(name), "{name}");
         }
     }

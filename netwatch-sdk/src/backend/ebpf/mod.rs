@@ -19,6 +19,7 @@
 //! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
 //! | `dns`, `clock` | messages of DNS clients, and when |
+//! | `closed_ports` | who tries ports that nobody has |
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
@@ -27,6 +28,7 @@ mod causes;
 mod cgroup;
 mod checks;
 mod clock;
+mod closed_ports;
 mod decode;
 mod dns;
 mod events;
@@ -66,6 +68,7 @@ use zerocopy::FromBytes as _;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
+    closed_ports::ClosedPorts,
     dns::Dns,
     flows::Flows,
     listing::{Identity, Listing},
@@ -88,7 +91,10 @@ use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
     error::chain,
-    reading::{Attribution, Lost, Payload, Process, Reading, Source, dns::DnsDatagram},
+    reading::{
+        Attribution, Lost, Payload, Process, Reading, Source, closed_port::ClosedPort,
+        dns::DnsDatagram,
+    },
 };
 
 /// The running kernel programs.
@@ -101,8 +107,8 @@ struct Ebpf {
     cgroups: CgroupPaths,
     sizes: MapSizes,
     feed: Arc<EbpfFeed>,
-    /// Sockets without an owner that the last search left without one.
-    ownerless: IdSet<u64>,
+    /// Sockets without an owner, and how many searches have left them without one.
+    ownerless: IdMap<u64, u8>,
     watchdog: Watchdog,
     /// As of the last reading.
     missed: Missed,
@@ -113,6 +119,7 @@ struct Ebpf {
     unreadable: u64,
     /// `None` where DNS messages are not copied. The feed has it too.
     dns: Option<Arc<Mutex<Dns>>>,
+    closed_ports: ClosedPorts,
 }
 
 impl fmt::Debug for Ebpf {
@@ -170,7 +177,7 @@ impl Ebpf {
             cgroups: CgroupPaths::new(root),
             sizes,
             feed,
-            ownerless: IdSet::default(),
+            ownerless: IdMap::default(),
             watchdog: Watchdog::new(Instant::now()),
             missed: Missed::default(),
             records: 0,
@@ -178,6 +185,7 @@ impl Ebpf {
             lost: 0,
             unreadable: 0,
             dns,
+            closed_ports: ClosedPorts::default(),
         })
     }
 
@@ -290,12 +298,15 @@ impl Ebpf {
     }
 
     /// Accepted sockets that nobody has used have no owner yet; looks for one when
-    /// there are new ones. Returns how many sockets had no row.
+    /// there are new ones. Not just once: a search can fall between the acceptance of a
+    /// socket and its file. Returns how many sockets had no row.
     fn list_with_owners(&mut self) -> Result<u64> {
-        let ownerless = |rows: &[SocketRow]| -> IdSet<u64> {
+        const SEARCHES: u8 = 3;
+        let ownerless = |rows: &[SocketRow], before: &IdMap<u64, u8>| -> IdMap<u64, u8> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
                 .map(|row| row.header.cookie)
+                .map(|cookie| (cookie, before.get(&cookie).copied().unwrap_or_default()))
                 .collect()
         };
         self.listing
@@ -305,14 +316,20 @@ impl Ebpf {
             // There is no listing before the first to make up for what it missed.
             quiet = self.list()?;
         }
-        let now = ownerless(self.listing.rows());
-        if now.is_subset(&self.ownerless) {
-            self.ownerless = now;
+        self.ownerless = ownerless(self.listing.rows(), &self.ownerless);
+        if self
+            .ownerless
+            .values()
+            .all(|&searches| searches >= SEARCHES)
+        {
             return Ok(quiet);
         }
         self.loaded.find_owners()?;
+        for searches in self.ownerless.values_mut() {
+            *searches = searches.saturating_add(1);
+        }
         let quiet = self.list()?;
-        self.ownerless = ownerless(self.listing.rows());
+        self.ownerless = ownerless(self.listing.rows(), &self.ownerless);
         Ok(quiet)
     }
 }
@@ -364,7 +381,7 @@ impl Measure for Ebpf {
         if self.listing.has_outgrown_its_memory() {
             give_back_memory();
         }
-        let removable = self.accounts.update(&records, self.listing.rows(), &closed);
+        let removable = self.accounts.update(&records, self.listing.seen(), &closed);
         self.remove(&removable)?;
         self.listing.forget(&ended);
         if let Some(mut dns) = self.dns_ring() {
@@ -372,8 +389,7 @@ impl Measure for Ebpf {
         }
         self.watch()?;
         // Last: what is missing above was counted before.
-        self.missed = Missed::read(&self.loaded.ebpf)
-            .map_err(|error| Error::io("the programs' missed runs cannot be read", error))?;
+        self.missed = Missed::read(&self.loaded.ebpf)?;
         let accuracy = self.missed.accuracy(self.loaded.store);
 
         let counts_packets = self.loaded.cgroup.is_ok();
@@ -422,6 +438,7 @@ impl Measure for Ebpf {
                 untracked_calls: count(counters::UNTRACKED_CALLS),
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 dns_messages: count(counters::DNS_MESSAGES),
+                closed_ports: count(counters::CLOSED_PORTS_LOST),
                 missed_runs: self.missed.runs(),
                 unreadable: self.unreadable + self.dns_ring().map_or(0, |dns| dns.unreadable),
             },
@@ -436,6 +453,10 @@ impl Measure for Ebpf {
         Ok(true)
     }
 
+    fn closed_ports(&mut self, take: &mut dyn FnMut(ClosedPort)) -> Result<()> {
+        self.closed_ports.drain(&self.loaded, take)
+    }
+
     fn status(&self) -> Status {
         let mut limits = Vec::new();
         if let Err(why) = &self.loaded.cgroup {
@@ -443,6 +464,11 @@ impl Measure for Ebpf {
         }
         for unseen in &self.loaded.unseen {
             limits.push(format!("payload is not counted of {unseen}"));
+        }
+        if let Some(why) = &self.loaded.closed_ports_unseen {
+            limits.push(format!(
+                "attempts at closed ports of this host are not seen: {why}"
+            ));
         }
         if let Outcome::NotPossible(why) = &self.loaded.tested {
             limits.push(format!("the hook is not tested: {why}"));

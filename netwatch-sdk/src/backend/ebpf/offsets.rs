@@ -36,6 +36,9 @@ const FUNCTIONS: &[&str] = &[
 pub(super) struct Layout {
     pub(super) offsets: Offsets,
     parameters: HashMap<&'static str, usize>,
+    /// The number of `SKB_DROP_REASON_NO_SOCKET`; `None` before Linux 5.17, which does not
+    /// say why it drops a packet.
+    pub(super) no_socket: Option<u32>,
 }
 
 impl Layout {
@@ -80,6 +83,7 @@ pub(super) fn read() -> Result<Layout> {
     Ok(Layout {
         offsets: Offsets::read_from_bytes(&found).map_err(|_| malformed())?,
         parameters: btf.parameters(FUNCTIONS),
+        no_socket: btf.enumerator("skb_drop_reason", "SKB_DROP_REASON_NO_SOCKET"),
     })
 }
 

@@ -150,9 +150,13 @@ const fn fexit(name: &'static str, parameters: usize) -> Program {
 }
 
 const fn tracepoint(name: &'static str) -> Program {
+    on(name, name)
+}
+
+const fn on(name: &'static str, tracepoint: &'static str) -> Program {
     Program {
         name,
-        place: Place::TpBtf(name),
+        place: Place::TpBtf(tracepoint),
     }
 }
 
@@ -201,10 +205,7 @@ pub(super) const RUNGS: &[Rung] = &[
             kprobe("skb_consume_udp", "skb_consume_udp"),
             kprobe("udp_send_call", "udp_sendmsg"),
             kprobe("send_return", "udp_sendmsg"),
-            Program {
-                name: "tcp_rcv_space_adjust_table",
-                place: Place::TpBtf("tcp_rcv_space_adjust"),
-            },
+            on("tcp_rcv_space_adjust_table", "tcp_rcv_space_adjust"),
         ],
         paths: KPROBE_PATHS,
     },
@@ -294,13 +295,19 @@ pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
 }
 
 /// Beginnings and ends of TCP connections and processes; needed with every rung. Ends
-/// come before beginnings: a record whose socket ends unseen stays in the table.
+/// come before beginnings: a record whose socket ends unseen stays in the table. A double
+/// comes after its program, and so runs after it.
 const LIFECYCLE: &[Program] = &[
     tracepoint("tcp_destroy_sock"),
+    on("tcp_destroy_sock_again", "tcp_destroy_sock"),
     tracepoint("inet_sock_set_state"),
+    on("inet_sock_set_state_again", "inet_sock_set_state"),
     tracepoint("task_rename"),
     tracepoint("sched_process_exit"),
 ];
+
+/// Who tries ports that nobody has, for the detectors. Any rung can do without.
+pub(super) const CLOSED_PORTS: &[Program] = &[tracepoint("kfree_skb")];
 
 /// All that the rung `cgroup` has, in place of any of the others.
 pub(super) const FLOWS: &[Program] = &[
@@ -328,10 +335,9 @@ pub(super) const FLOWS: &[Program] = &[
 
 const LIFECYCLE_TABLE: &[Program] = &[
     tracepoint("tcp_destroy_sock"),
-    Program {
-        name: "inet_sock_set_state_table",
-        place: Place::TpBtf("inet_sock_set_state"),
-    },
+    on("tcp_destroy_sock_again", "tcp_destroy_sock"),
+    on("inet_sock_set_state_table", "inet_sock_set_state"),
+    on("inet_sock_set_state_table_again", "inet_sock_set_state"),
     tracepoint("task_rename"),
     tracepoint("sched_process_exit"),
 ];

@@ -16,7 +16,6 @@ use std::{
 };
 
 use aya::maps::{Array, Map, MapData, RingBuf};
-use chrono::Utc;
 use netwatch_common::counters;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -35,7 +34,7 @@ use crate::{
     Error, ErrorKind, Result,
     backend::feed::{Feed, Running, Sink},
     error::chain,
-    event::{Event, Lost},
+    event::Topic,
 };
 
 /// Milliseconds from the first event after a rest until it is given on.
@@ -50,15 +49,12 @@ struct Source {
     ring: &'static str,
     /// The counter that makes the programs write to it.
     wanted: u32,
-    /// The counter of what had no room in it.
-    lost: u32,
     decode: Decode,
 }
 
 const SOURCES: &[Source] = &[Source {
     ring: "EVENTS",
     wanted: counters::EVENTS_WANTED,
-    lost: counters::EVENTS_LOST,
     decode: events::connection,
 }];
 
@@ -116,14 +112,20 @@ impl Maps {
         Ok(())
     }
 
-    /// What had no room so far, or made no sense.
+    /// Events of connections that had no room so far, or made no sense.
     fn lost(&self) -> Result<u64> {
-        let counters = lock(&self.counters);
-        let mut lost = self.unreadable.load(Ordering::Relaxed);
-        for source in SOURCES {
-            lost += counters.get(&source.lost, 0).map_err(failed)?;
-        }
-        Ok(lost)
+        let lost = self.counter(counters::EVENTS_LOST)?;
+        Ok(lost + self.unreadable.load(Ordering::Relaxed))
+    }
+
+    /// What is missing so far, by topic.
+    fn missing(&self) -> Result<[(Topic, u64); 2]> {
+        let dns = self.counter(counters::DNS_MESSAGES)?;
+        Ok([(Topic::Connections, self.lost()?), (Topic::Dns, dns)])
+    }
+
+    fn counter(&self, index: u32) -> Result<u64> {
+        lock(&self.counters).get(&index, 0).map_err(failed)
     }
 
     fn open(&self) -> Result<Vec<RingBuf<&MapData>>> {
@@ -145,7 +147,7 @@ impl Feed for EbpfFeed {
             thread: None,
             stop: Some(stop),
         };
-        let lost = self.maps.lost()?;
+        let missing = self.maps.missing()?;
         self.maps.want(true)?;
         // Every listener gets a note of its owner, which the sockets it accepts inherit.
         find_listeners(&self.owners)?;
@@ -157,13 +159,28 @@ impl Feed for EbpfFeed {
         };
         let thread = thread::Builder::new().name("netwatch-events".to_owned());
         let thread = thread.spawn(move || {
-            if let Err(error) = run(&maps, dns.as_ref(), &stopped, lost, &mut context, &*sink) {
+            if let Err(error) = run(&maps, dns.as_ref(), &stopped, missing, &mut context, &*sink) {
                 log::error!("no more events: {}", chain(&error));
                 sink.end();
             }
         });
         pump.thread = Some(thread.map_err(|error| Error::io("the thread for events", error))?);
         Ok(Box::new(pump))
+    }
+
+    fn has_dns(&self) -> bool {
+        self.dns.is_some()
+    }
+
+    fn tell_dns(&self, told: bool, sink: &dyn Sink) -> Result<()> {
+        let Some(dns) = &self.dns else { return Ok(()) };
+        let mut dns = lock(dns);
+        if told {
+            dns.drain(&mut |message| sink.dns(&message))?;
+        }
+        lock(&self.maps.counters)
+            .set(counters::DNS_TOLD, u64::from(told), 0)
+            .map_err(failed)
     }
 
     fn lost(&self) -> u64 {
@@ -218,7 +235,7 @@ fn run(
     maps: &Maps,
     dns: Option<&Overflow>,
     stop: &PipeReader,
-    mut lost_before: u64,
+    mut missing_before: [(Topic, u64); 2],
     context: &mut Context,
     sink: &dyn Sink,
 ) -> Result<()> {
@@ -229,16 +246,22 @@ fn run(
         if stops_while_waiting(stop, &woken, PollTimeout::NONE)? {
             return Ok(());
         }
-        if let Some(dns) = dns {
-            dns.relieve(sink)?;
-        }
+        let mut dns_left = match dns {
+            Some(dns) => !dns.relieve(sink)?,
+            None => false,
+        };
         if stops_while_waiting(stop, &[], PollTimeout::from(PAUSE))? {
             return Ok(());
         }
         context.clock.refresh();
         let mut is_empty = false;
         while !is_empty {
-            is_empty = true;
+            if let Some(dns) = dns
+                && dns_left
+            {
+                dns_left = !dns.take(sink)?;
+            }
+            is_empty = !dns_left;
             for (ring, source) in rings.iter_mut().zip(SOURCES) {
                 for _ in 0..BATCH {
                     let Some(record) = ring.next() else { break };
@@ -248,14 +271,13 @@ fn run(
                     }
                 }
             }
-            let lost = maps.lost()?;
-            if lost > lost_before {
-                sink.take(&Event::Lost(Lost {
-                    time: Utc::now(),
-                    events: lost - lost_before,
-                }));
-                lost_before = lost;
+            let missing = maps.missing()?;
+            for ((topic, now), (_, before)) in missing.iter().zip(missing_before) {
+                if *now > before {
+                    sink.miss(*topic, now - before);
+                }
             }
+            missing_before = missing;
             sink.flush();
             if stops_while_waiting(stop, &[], PollTimeout::ZERO)? {
                 return Ok(());
@@ -264,12 +286,13 @@ fn run(
     }
 }
 
-/// DNS messages, which readings take, before there is no room for more of them.
+/// DNS messages, which readings take: before there is no room for more of them, and while
+/// someone listens.
 #[derive(Debug)]
 struct Overflow {
     dns: Arc<Mutex<Dns>>,
-    /// Edge-triggered: a ring that is not empty counts as readable, but only from a
-    /// quarter full on do the programs wake anybody.
+    /// Edge-triggered: a ring that is not empty counts as readable, but the programs may
+    /// wake nobody until it is a quarter full.
     epoll: Epoll,
 }
 
@@ -284,14 +307,18 @@ impl Overflow {
         Ok(Self { dns, epoll })
     }
 
-    /// Gives the messages to the sink, if the ring has become full enough.
-    fn relieve(&self, sink: &dyn Sink) -> Result<()> {
+    /// Gives the messages to the sink, if the programs ask for it. `true` when none is left.
+    fn relieve(&self, sink: &dyn Sink) -> Result<bool> {
         let mut events = [EpollEvent::empty()];
         match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
-            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Ok(_) => lock(&self.dns).drain(&mut |datagram| sink.dns(&datagram)),
+            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(true),
+            Ok(_) => self.take(sink),
             Err(error) => Err(Error::io("epoll", error.into())),
         }
+    }
+
+    fn take(&self, sink: &dyn Sink) -> Result<bool> {
+        lock(&self.dns).drain(&mut |message| sink.dns(&message))
     }
 }
 

@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
+const BPF_MAP_LOOKUP_AND_DELETE_BATCH: u32 = 25;
 const BPF_LINK_CREATE: u32 = 28;
 const BPF_ITER_CREATE: u32 = 33;
 const BPF_TRACE_ITER: u32 = 28;
@@ -119,6 +120,23 @@ where
     K: FromBytes + IntoBytes + Immutable + Copy,
     V: FromBytes + IntoBytes + Immutable + Copy,
 {
+    whole_map(BPF_MAP_LOOKUP_BATCH, map)
+}
+
+/// The same, and leaves it empty.
+pub(super) fn empty_map<K, V>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>>
+where
+    K: FromBytes + IntoBytes + Immutable + Copy,
+    V: FromBytes + IntoBytes + Immutable + Copy,
+{
+    whole_map(BPF_MAP_LOOKUP_AND_DELETE_BATCH, map)
+}
+
+fn whole_map<K, V>(command: u32, map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>>
+where
+    K: FromBytes + IntoBytes + Immutable + Copy,
+    V: FromBytes + IntoBytes + Immutable + Copy,
+{
     #[repr(C)]
     #[derive(FromBytes, IntoBytes, Immutable)]
     struct Batch {
@@ -153,7 +171,7 @@ where
             element_flags: 0,
             flags: 0,
         };
-        let end = match bpf(BPF_MAP_LOOKUP_BATCH, &mut batch) {
+        let end = match bpf(command, &mut batch) {
             Ok(_) => false,
             // The end; what was read before it counts.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,

@@ -130,6 +130,7 @@ mod tests {
             send_queue: 0,
             is_subflow: false,
             info: Some(TcpInfo {
+                state,
                 unacked: 0,
                 rtt: None,
                 total_retrans: 0,

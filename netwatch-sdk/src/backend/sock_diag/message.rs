@@ -129,14 +129,21 @@ impl DiagSocket {
             }),
             _ => None,
         };
-        Some(TcpCounters {
+        let mut counters = TcpCounters {
             state: self.state,
             receive_queue: self.receive_queue.into(),
             bytes_received: info.bytes_received?,
             bytes_acked: info.bytes_acked?,
             send_queue: self.send_queue.into(),
             sent,
-        })
+        };
+        // The kernel looks at the queues first, and at the counters a moment later.
+        let arrived = counters.fin_arrived();
+        counters.state = info.state;
+        if (arrived, counters.fin_arrived()) == (Some(false), Some(true)) {
+            counters.receive_queue += 1;
+        }
+        Some(counters)
     }
 }
 
@@ -160,6 +167,7 @@ const fn cookie(bytes: [u8; 8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::tcp_counters::Fin;
 
     /// An `inet_diag_msg`: 127.0.0.1:8080 with 127.0.0.1:40000, established.
     fn header() -> Vec<u8> {
@@ -187,6 +195,23 @@ mod tests {
         bytes.extend(value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
+    }
+
+    #[test]
+    fn a_fin_that_came_while_the_kernel_looked_is_no_byte() {
+        const BYTES_RECEIVED: usize = 128;
+        // State, and the receive queue's 5 bytes of 20 that arrived, with a FIN since.
+        for (state, arrived, taken) in [(1, 20u64, 15), (8, 21, 15)] {
+            let mut info = [0; 280];
+            info[0] = state;
+            info[BYTES_RECEIVED..][..8].copy_from_slice(&arrived.to_ne_bytes());
+            let mut bytes = header();
+            bytes.extend(attribute(INFO, &info));
+            let socket = DiagSocket::parse(&bytes, Some(Protocol::Tcp)).unwrap();
+            let counters = socket.counters().unwrap();
+            let measured = counters.measure(Fin::Unknown, None);
+            assert_eq!(measured.payload.rx_bytes, taken, "state {state}");
+        }
     }
 
     #[test]

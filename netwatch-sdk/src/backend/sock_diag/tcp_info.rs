@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
-use crate::reading::Rtt;
+use crate::reading::{Rtt, SocketState};
 
 /// The fields that are used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TcpInfo {
+    pub(crate) state: SocketState,
     /// Sequence numbers sent and not acknowledged: segments.
     pub(crate) unacked: u32,
     pub(crate) rtt: Option<Rtt>,
@@ -45,6 +46,7 @@ impl TcpInfo {
         let variation = u32_at(payload, RTTVAR)?;
         let micros = |value: u32| Duration::from_micros(value.into());
         Some(Self {
+            state: SocketState::from_number(*payload.first()?),
             unacked: u32_at(payload, UNACKED)?,
             // Zero until the first measurement.
             rtt: (smoothed > 0).then(|| Rtt {

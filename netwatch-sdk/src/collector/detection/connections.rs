@@ -14,7 +14,7 @@ use crate::{
     backend::feed::Sink,
     collector::lock,
     detect::{Actor, ConnectionAttempt, ConnectionFailed, Detectors, Event, Failure, Host, Moment},
-    event::{self, Change, ConnectionEvent, Side},
+    event::{self, Change, ConnectionEvent, Side, Topic},
     reading::{Attribution, Direction, Protocol, dns::DnsDatagram},
 };
 
@@ -26,6 +26,11 @@ const DNS_PORT: u16 = 53;
 pub(super) struct Watch(pub(super) Arc<Mutex<Detectors>>);
 
 impl Sink for Watch {
+    fn wants(&self, topic: Topic) -> bool {
+        // DNS messages come as they passed.
+        topic == Topic::Connections
+    }
+
     fn take(&self, event: &event::Event) {
         let event::Event::Connection(connection) = event else {
             // What was lost is in the status.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use crate::{
     collector::lock,
     detect::{Actor, ClientSocket, Detectors, DnsMessage, Event, Moment},
-    reading::dns::DnsDatagram,
+    reading::{Attribution, dns::DnsDatagram},
 };
 
 /// Gives one to the detectors.
@@ -26,7 +26,13 @@ fn message<'a>(datagram: &DnsDatagram<'a>) -> DnsMessage<'a> {
         destination: destination.ip().into(),
         destination_port: destination.port(),
         payload: datagram.message,
-        actor: datagram.owner.map(|(id, name)| Actor { pid: id.pid, name }),
+        actor: match datagram.owner {
+            Attribution::Process(id) => Some(Actor {
+                pid: id.pid,
+                name: datagram.owner_name,
+            }),
+            _ => None,
+        },
         socket: Some(ClientSocket {
             id: datagram.socket,
             forwards: datagram.forwards,

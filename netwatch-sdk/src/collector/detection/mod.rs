@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | connections | the backend's events | as they happen |
 //! | DNS messages | the backend | with each reading |
+//! | attempts at closed ports | the backend | with each reading |
 //! | retransmissions | the sockets of a reading | with each reading |
 //! | rates | the interfaces of a snapshot, whoever's | at most once a second |
 //!
@@ -33,8 +34,8 @@ use crate::{
     Result,
     backend::Measure,
     detect::{
-        Detectors, DnsAsker, DnsStatistics, Event, Evicted, InterfaceRate, Moment, Raised,
-        Thresholds,
+        ConnectionAttempt, Detectors, DnsAsker, DnsStatistics, Event, Evicted, InterfaceRate,
+        Moment, Raised, Thresholds,
     },
     error::chain,
     reading::Reading,
@@ -109,9 +110,30 @@ impl Detection {
     }
 
     /// Takes what the backend has seen since the last time.
-    pub(super) fn feed(&mut self, backend: &mut dyn Measure) -> Result<()> {
+    pub(super) fn feed(&mut self, backend: &mut dyn Measure, hub: Option<&Hub>) -> Result<()> {
+        let is_watching = self.connections.is_some();
         // Locked for one message at a time: the feed's thread takes the two in the same order.
-        self.sees_dns = backend.dns(&mut |datagram| dns::observe(&self.detectors, &datagram))?;
+        self.sees_dns = backend.dns(&mut |message| {
+            if let Some(hub) = hub {
+                hub.dns(&message);
+            }
+            // Else they are among those that the hub gives it to.
+            if !is_watching {
+                dns::observe(&self.detectors, &message);
+            }
+        })?;
+        if let Some(hub) = hub {
+            hub.flush();
+        }
+        backend.closed_ports(&mut |attempt| {
+            let event = Event::ClosedPort(ConnectionAttempt {
+                source: attempt.source.into(),
+                destination: attempt.destination.ip().into(),
+                port: attempt.destination.port(),
+                actor: None,
+            });
+            lock(&self.detectors).observe(Moment::of(attempt.at), &event);
+        })?;
         lock(&self.detectors).tick(Instant::now());
         Ok(())
     }

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::dns::Questions;
 use crate::{
     Result,
     backend::feed::{Feed, Running, Sink},
     collector::lock,
-    event::Event,
+    error::chain,
+    event::{Event, Topic},
     reading::dns::DnsDatagram,
 };
 
@@ -20,29 +22,55 @@ pub(crate) struct Hub {
 }
 
 #[derive(Debug, Default)]
-struct Sinks(Mutex<Vec<Arc<dyn Sink>>>);
+struct Sinks {
+    all: Mutex<Vec<Arc<dyn Sink>>>,
+    /// While one of them wants events of DNS.
+    questions: Mutex<Option<Questions>>,
+}
+
+impl Sinks {
+    fn one_wants(&self, topic: Topic) -> bool {
+        lock(&self.all).iter().any(|sink| sink.wants(topic))
+    }
+}
 
 impl Sink for Sinks {
+    fn wants(&self, topic: Topic) -> bool {
+        self.one_wants(topic)
+    }
+
     fn take(&self, event: &Event) {
-        for sink in lock(&self.0).iter() {
+        for sink in lock(&self.all).iter() {
             sink.take(event);
         }
     }
 
+    fn miss(&self, topic: Topic, events: u64) {
+        for sink in lock(&self.all).iter() {
+            sink.miss(topic, events);
+        }
+    }
+
     fn dns(&self, message: &DnsDatagram<'_>) {
-        for sink in lock(&self.0).iter() {
+        let event = lock(&self.questions)
+            .as_mut()
+            .map(|questions| Event::Dns(Arc::new(questions.event(message))));
+        for sink in lock(&self.all).iter() {
             sink.dns(message);
+            if let Some(event) = &event {
+                sink.take(event);
+            }
         }
     }
 
     fn flush(&self) {
-        for sink in lock(&self.0).iter() {
+        for sink in lock(&self.all).iter() {
             sink.flush();
         }
     }
 
     fn end(&self) {
-        for sink in lock(&self.0).drain(..) {
+        for sink in lock(&self.all).drain(..) {
             sink.end();
         }
     }
@@ -64,21 +92,44 @@ impl Hub {
     /// When the feed does not start.
     pub(crate) fn subscribe(self: &Arc<Self>, sink: Arc<dyn Sink>) -> Result<Subscription> {
         let mut running = lock(&self.running);
-        lock(&self.sinks.0).push(Arc::clone(&sink));
+        let told = self.sinks.one_wants(Topic::Dns);
+        let tell = !told && sink.wants(Topic::Dns);
+        lock(&self.sinks.all).push(Arc::clone(&sink));
         let subscription = Subscription {
             hub: Arc::clone(self),
             sink,
         };
-        if running.as_ref().is_none_or(|feed| feed.is_over()) {
-            match self.feed.start(Arc::clone(&self.sinks) as Arc<dyn Sink>) {
-                Ok(feed) => *running = Some(feed),
-                Err(error) => {
-                    drop(running);
-                    return Err(error);
-                }
+        let started = if running.as_ref().is_none_or(|feed| feed.is_over()) {
+            self.feed
+                .start(Arc::clone(&self.sinks) as Arc<dyn Sink>)
+                .map(|feed| *running = Some(feed))
+        } else {
+            Ok(())
+        };
+        let started = started.and_then(|()| {
+            if tell {
+                self.feed.tell_dns(true, &*self.sinks)?;
+                *lock(&self.sinks.questions) = Some(Questions::default());
             }
-        }
-        Ok(subscription)
+            Ok(())
+        });
+        drop(running);
+        started.map(|()| subscription)
+    }
+
+    /// Whether there are DNS messages.
+    pub(crate) fn has_dns(&self) -> bool {
+        self.feed.has_dns()
+    }
+
+    /// Gives a DNS message that a reading took to every sink.
+    pub(crate) fn dns(&self, message: &DnsDatagram<'_>) {
+        self.sinks.dns(message);
+    }
+
+    /// Wakes who waits for such.
+    pub(crate) fn flush(&self) {
+        self.sinks.flush();
     }
 
     /// Ends every subscription: the backend is gone.
@@ -103,10 +154,17 @@ pub(crate) struct Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut running = lock(&self.hub.running);
-        let mut sinks = lock(&self.hub.sinks.0);
-        sinks.retain(|sink| !Arc::ptr_eq(sink, &self.sink));
-        let is_last = sinks.is_empty();
-        drop(sinks);
+        let sinks = &self.hub.sinks;
+        let mut all = lock(&sinks.all);
+        all.retain(|sink| !Arc::ptr_eq(sink, &self.sink));
+        let is_last = all.is_empty();
+        drop(all);
+        if self.sink.wants(Topic::Dns) && !sinks.one_wants(Topic::Dns) {
+            *lock(&sinks.questions) = None;
+            if let Err(error) = self.hub.feed.tell_dns(false, &**sinks) {
+                log::warn!("DNS messages are still told: {}", chain(&error));
+            }
+        }
         if is_last {
             *running = None;
         }

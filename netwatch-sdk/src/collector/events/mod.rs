@@ -1,5 +1,6 @@
 //! Events of a collector: an iterator for threads, a stream for tokio.
 
+mod dns;
 mod hub;
 mod queue;
 
@@ -15,7 +16,11 @@ use futures_core::Stream;
 pub(crate) use self::hub::{Hub, Subscription};
 use self::queue::Queue;
 use super::{Collector, lock};
-use crate::{Error, ErrorKind, Result, backend::feed::Sink, event::Event};
+use crate::{
+    Error, ErrorKind, Result,
+    backend::feed::Sink,
+    event::{Event, Topic},
+};
 
 /// Events that a subscriber may be behind; what comes then is counted as lost. About
 /// 300 bytes each, taken as they are needed.
@@ -88,8 +93,9 @@ impl Stream for EventStream {
 }
 
 impl Collector {
-    /// Everything that happens from now on. Each subscriber gets every event, and is
-    /// told how many are missing when it is too slow.
+    /// Everything that happens from now on: connections, and messages of DNS clients where
+    /// they are seen. Each subscriber gets every event, and is told how many are missing
+    /// when it is too slow.
     ///
     /// The first subscription starts a thread and takes about 20 ms, as does the end
     /// of the last one; it makes each connection about a microsecond dearer.
@@ -99,8 +105,29 @@ impl Collector {
     ///
     /// When the backend that runs has no events: only `ebpf` does.
     pub fn events(&self) -> Result<Events> {
-        let queue = Arc::new(Queue::new(CAPACITY));
-        let subscription = self.subscribe(Arc::clone(&queue) as Arc<dyn Sink>)?;
+        let all: Vec<Topic> = Topic::ALL.iter().map(|(_, topic)| *topic).collect();
+        self.listen(&all)
+    }
+
+    /// The same of some topics only.
+    ///
+    /// # Errors
+    ///
+    /// Also when DNS messages are asked for and not seen: without cgroup v2, and with
+    /// [`Builder::without_dns`](crate::Builder::without_dns).
+    pub fn events_of(&self, topics: &[Topic]) -> Result<Events> {
+        if topics.contains(&Topic::Dns) && !self.hub()?.has_dns() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "DNS messages are not looked at here: they need cgroup v2, and no without_dns",
+            ));
+        }
+        self.listen(topics)
+    }
+
+    fn listen(&self, topics: &[Topic]) -> Result<Events> {
+        let queue = Arc::new(Queue::new(CAPACITY, topics));
+        let subscription = self.hub()?.subscribe(Arc::clone(&queue) as Arc<dyn Sink>)?;
         Ok(Events {
             queue,
             _subscription: subscription,
@@ -108,14 +135,14 @@ impl Collector {
         })
     }
 
-    /// Gives every event to `sink`, on the feed's thread.
+    /// Who gives events.
     ///
     /// # Errors
     ///
     /// As [`events`](Self::events).
-    pub(crate) fn subscribe(&self, sink: Arc<dyn Sink>) -> Result<Subscription> {
+    fn hub(&self) -> Result<Arc<Hub>> {
         let core = lock(&self.core);
-        let hub = core.hub.as_ref().ok_or_else(|| {
+        core.hub.clone().ok_or_else(|| {
             let running = match core.backend.status().hook {
                 Some(hook) => format!("{} with hook {hook}", core.ladder.current()),
                 None => core.ladder.current().to_owned(),
@@ -127,7 +154,6 @@ impl Collector {
                      netwatch-collector doctor says why"
                 ),
             )
-        })?;
-        hub.subscribe(sink)
+        })
     }
 }

@@ -12,7 +12,7 @@ use chrono::Utc;
 use crate::{
     backend::feed::Sink,
     collector::lock,
-    event::{Event, Lost},
+    event::{Event, Lost, Topic},
 };
 
 /// Events between the pump and one subscriber.
@@ -21,6 +21,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
     capacity: usize,
+    topics: Vec<Topic>,
 }
 
 #[derive(Debug, Default)]
@@ -49,11 +50,12 @@ impl State {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, topics: &[Topic]) -> Self {
         Self {
             state: Mutex::default(),
             filled: Condvar::new(),
             capacity,
+            topics: topics.to_vec(),
         }
     }
 
@@ -109,19 +111,35 @@ impl Queue {
 }
 
 impl Sink for Queue {
+    fn wants(&self, topic: Topic) -> bool {
+        self.topics.contains(&topic)
+    }
+
     fn take(&self, event: &Event) {
+        let topic = match event {
+            Event::Connection(_) => Topic::Connections,
+            Event::Dns(_) => Topic::Dns,
+            // Made here.
+            Event::Lost(_) => return,
+        };
+        if !self.wants(topic) {
+            return;
+        }
         let mut state = lock(&self.state);
         if state.events.len() >= self.capacity {
-            state.lost += match event {
-                Event::Lost(lost) => lost.events,
-                _ => 1,
-            };
+            state.lost += 1;
             return;
         }
         if let Some(lost) = state.take_lost() {
             state.events.push_back(lost);
         }
         state.events.push_back(event.clone());
+    }
+
+    fn miss(&self, topic: Topic, events: u64) {
+        if self.wants(topic) {
+            lock(&self.state).lost += events;
+        }
     }
 
     /// Waking for each event would cost more than the event.
@@ -143,58 +161,102 @@ impl Sink for Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn lost(events: u64) -> Event {
-        Event::Lost(Lost {
-            time: Utc::now(),
-            events,
-        })
+    use super::*;
+    use crate::{
+        event::{DnsEvent, DnsMessageKind},
+        reading::{Attribution, SocketId},
+    };
+
+    fn queue(capacity: usize) -> Queue {
+        Queue::new(capacity, &[Topic::Dns])
     }
 
-    fn count(event: Option<Event>) -> Option<u64> {
-        match event {
-            Some(Event::Lost(lost)) => Some(lost.events),
-            _ => None,
+    fn event(transaction: u16) -> Event {
+        Event::Dns(Arc::new(DnsEvent {
+            kind: DnsMessageKind::Query,
+            time: Utc::now(),
+            id: SocketId(1),
+            local: "192.0.2.1:40000".parse().unwrap(),
+            remote: "192.0.2.53:53".parse().unwrap(),
+            process: Attribution::Unknown,
+            process_name: String::new(),
+            process_started_at: None,
+            forwards: false,
+            transaction: Some(transaction),
+            name: None,
+            record_type: None,
+            opcode: None,
+            rcode: None,
+            latency: None,
+        }))
+    }
+
+    /// The number of an event, or how many are lost.
+    fn next(queue: &Queue) -> Option<Result<u16, u64>> {
+        match queue.wait(Some(Instant::now()))? {
+            Event::Dns(event) => event.transaction.map(Ok),
+            Event::Lost(lost) => Some(Err(lost.events)),
+            Event::Connection(_) => None,
         }
     }
 
     #[test]
     fn what_has_no_room_is_counted_where_it_is_missing() {
-        let queue = Queue::new(2);
-        for events in [100, 200, 3, 4] {
-            queue.take(&lost(events));
+        let queue = queue(2);
+        for number in 1..=5 {
+            queue.take(&event(number));
         }
-        assert_eq!(count(queue.wait(None)), Some(100));
-        queue.take(&lost(300));
-        assert_eq!(count(queue.wait(None)), Some(200));
-        assert_eq!(count(queue.wait(None)), Some(7));
-        assert_eq!(count(queue.wait(None)), Some(300));
-        assert_eq!(queue.wait(Some(Instant::now())), None);
+        assert_eq!(next(&queue), Some(Ok(1)));
+        queue.take(&event(6));
+        assert_eq!(next(&queue), Some(Ok(2)));
+        assert_eq!(next(&queue), Some(Err(3)));
+        assert_eq!(next(&queue), Some(Ok(6)));
+        assert_eq!(next(&queue), None);
+    }
+
+    #[test]
+    fn what_the_source_misses_is_lost_to_those_who_want_it() {
+        let queue = queue(2);
+        queue.take(&event(1));
+        queue.miss(Topic::Connections, 100);
+        queue.miss(Topic::Dns, 20);
+        queue.take(&event(2));
+        queue.take(&event(3));
+        assert_eq!(next(&queue), Some(Ok(1)));
+        assert_eq!(next(&queue), Some(Err(20)));
+        assert_eq!(next(&queue), Some(Ok(2)));
+        assert_eq!(next(&queue), Some(Err(1)));
+        assert_eq!(next(&queue), None);
+        let other = Queue::new(2, &[Topic::Connections]);
+        other.take(&event(1));
+        assert_eq!(next(&other), None);
     }
 
     #[test]
     fn the_end_comes_after_everything_before_it() {
-        let queue = Queue::new(1);
-        queue.take(&lost(1));
-        queue.take(&lost(2));
+        let queue = queue(1);
+        queue.take(&event(1));
+        queue.take(&event(2));
         queue.end();
         assert!(!queue.is_over());
-        assert_eq!(count(queue.wait(None)), Some(1));
-        assert_eq!(count(queue.wait(None)), Some(2));
+        assert_eq!(next(&queue), Some(Ok(1)));
+        assert_eq!(next(&queue), Some(Err(1)));
         assert!(queue.is_over());
         assert_eq!(queue.wait(None), None);
     }
 
     #[test]
     fn a_waiting_subscriber_is_woken() {
-        let queue = Queue::new(1);
+        let queue = queue(1);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| queue.wait(None));
             std::thread::sleep(Duration::from_millis(10));
-            queue.take(&lost(1));
+            let sent = event(1);
+            queue.take(&sent);
             queue.flush();
-            assert_eq!(count(waiting.join().unwrap()), Some(1));
+            assert_eq!(waiting.join().unwrap(), Some(sent));
         });
     }
 }

@@ -1,5 +1,6 @@
 //! DNS, seen in the kernel: every message once, at the right process.
 
+mod events;
 mod message;
 pub(crate) mod parts;
 
@@ -16,16 +17,10 @@ use netwatch_sdk::{
 use self::parts::{
     FAIL, FROM_53, MANY, MAPPED, NOISE, NX, PAGE, PLAIN, SHAPE, SILENT, SIX, SLOW, TUNNEL,
 };
-use crate::{director::Running, namespace::Namespace, observe, quiet, trial::trial};
+use crate::{director::Running, namespace::Namespace, observe, trial::alone};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        trial(name, about, move || {
-            // The figures are the whole host's.
-            let _alone = quiet::alone();
-            run()
-        })
-    };
+    // The figures are the whole host's.
     vec![
         alone(
             "dns-exact",
@@ -56,6 +51,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             "dns-tunnel",
             "200 random names under one domain are found, and whose they are; a page's are not",
             tunnel,
+        ),
+        alone(
+            "dns-events",
+            "each message is one event, with its process, name, type, code and latency",
+            events::exact,
+        ),
+        alone(
+            "dns-events-full",
+            "room for 10 messages: what is missing in the stream is counted exactly",
+            events::full,
+        ),
+        alone(
+            "dns-events-topics",
+            "who asks for connections gets no DNS message, and the other way round",
+            events::topics,
         ),
         alone(
             "dns-off",

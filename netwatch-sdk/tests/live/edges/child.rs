@@ -5,13 +5,14 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use netwatch_sdk::{Builder, Collector, reading::Attribution};
 use nix::{
-    errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    unistd::{Gid, Uid, setgid, setgroups, setuid},
 };
 use serde::{Deserialize, Serialize};
 
+use super::denials::{
+    BPF, NET_ADMIN, PERFMON, capabilities, little_locked_memory, nobody, seccomp, user_namespace,
+};
 use crate::{
     actor::{Actor, report, tell},
     observe::exact,
@@ -68,6 +69,15 @@ pub(crate) const SHAPE: Shape = Shape {
         }),
         ("auto-without-btf-cgroup", |actor| {
             unmount_cgroup().and_then(|()| hide_btf()).and_then(|()| auto(actor))
+        }),
+        ("auto-seccomp", |actor| seccomp().and_then(|()| auto(actor))),
+        ("auto-user-namespace", |actor| {
+            user_namespace().and_then(|()| auto(actor))
+        }),
+        ("three-capabilities-little-memory", |actor| {
+            little_locked_memory()
+                .and_then(|()| capabilities(BPF | PERFMON | NET_ADMIN))
+                .and_then(|()| collect(actor))
         }),
         ("unmounted-cgroup", |actor| {
             unmount_cgroup().and_then(|()| collect(actor))
@@ -144,32 +154,6 @@ fn start(builder: Builder) -> Result<Option<Collector>> {
     };
     tell(&Event::Started(started))?;
     Ok(collector)
-}
-
-const NOBODY: u32 = 65_534;
-
-fn nobody() -> Result<()> {
-    setgroups(&[])?;
-    setgid(Gid::from_raw(NOBODY))?;
-    setuid(Uid::from_raw(NOBODY))?;
-    Ok(())
-}
-
-const NET_ADMIN: u64 = 1 << 12;
-const PERFMON: u64 = 1 << 38;
-const BPF: u64 = 1 << 39;
-
-/// No root, and only these capabilities.
-fn capabilities(of: u64) -> Result<()> {
-    nix::sys::prctl::set_keepcaps(true)?;
-    nobody()?;
-    // `struct __user_cap_header_struct` of version 3, and two halves of three sets.
-    let header = [0x2008_0522_u32, 0];
-    let (low, high) = (of as u32, (of >> 32) as u32);
-    let data = [low, low, 0, high, high, 0];
-    // SAFETY: both arrays are as long as the kernel reads for this version.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) })?;
-    Ok(())
 }
 
 const CGROUP: &str = "/sys/fs/cgroup";

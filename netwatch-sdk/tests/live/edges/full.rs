@@ -8,18 +8,12 @@ use crate::{
     compare::{Moment, compare_sockets},
     director::{Run, cross_check},
     observe::{Observation, Observer},
-    quiet, shape, shapes,
-    trial::trial,
+    shape, shapes,
+    trial::alone,
     truth::{Moved, Truth},
 };
 
 pub(super) fn trials() -> Vec<Trial> {
-    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        trial(name, about, move || {
-            let _alone = quiet::alone();
-            run()
-        })
-    };
     vec![
         alone(
             "full-processes",

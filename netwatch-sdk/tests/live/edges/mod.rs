@@ -1,6 +1,7 @@
 //! Hosts and moments at which a collector has to give way, and says so.
 
 pub(crate) mod child;
+mod denials;
 mod ended;
 mod full;
 mod missed;

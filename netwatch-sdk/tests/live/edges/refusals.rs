@@ -14,8 +14,8 @@ use crate::{
     actor::unavailable,
     director::{Run, Running},
     observe::Observer,
-    quiet, shape,
-    trial::trial,
+    shape,
+    trial::alone,
 };
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -27,6 +27,21 @@ pub(super) fn trials() -> Vec<Trial> {
                 let needed = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "setcap"];
                 gives_way("auto-nobody", "sock_diag", None, &needed)
             },
+        ),
+        super::trial(
+            "refusal-seccomp",
+            "under a container's seccomp filter sock_diag runs, and the status names the filter",
+            || gives_way("auto-seccomp", "sock_diag", None, &["seccomp filter"]),
+        ),
+        super::trial(
+            "refusal-user-namespace",
+            "as root of a user namespace sock_diag runs, and the status says that it does not count",
+            || gives_way("auto-user-namespace", "sock_diag", None, &["user namespace"]),
+        ),
+        super::trial(
+            "refusal-locked-memory",
+            "with 64 KiB of locked memory it is exact, or before Linux 5.11 says how to get more",
+            || starts_or_says("three-capabilities-little-memory", "ulimit -l unlimited"),
         ),
         super::trial(
             "refusal-perfmon",
@@ -52,15 +67,14 @@ pub(super) fn trials() -> Vec<Trial> {
     ];
     for switch in &SWITCHES {
         let about = "a hook that it silences is refused with the way out, any other is exact";
-        trials.push(trial(switch.off, about, || {
-            let _alone = quiet::alone();
-            starts_or_says_why(switch)
+        trials.push(alone(switch.off, about, || {
+            let _off = switch.turn_off()?;
+            starts_or_says(switch.role, switch.way_out)
         }));
         let about = "a hook that falls silent is noticed at a reading, any other stays exact";
-        trials.push(trial(switch.turned_off, about, || {
-            let _alone = quiet::alone();
-            is_noticed(switch)
-        }));
+        if let Some(name) = switch.turned_off {
+            trials.push(alone(name, about, || is_noticed(switch)));
+        }
     }
     trials
 }
@@ -91,59 +105,91 @@ fn gives_way(role: &str, source: &str, hook: Option<&str>, says: &[&str]) -> Res
 /// A setting of the whole host.
 #[derive(Debug)]
 struct Switch {
-    /// Test names.
+    /// Test names; none where nothing changes for what runs already.
     off: &'static str,
-    turned_off: &'static str,
+    turned_off: Option<&'static str>,
     file: &'static str,
+    /// What is written to it.
+    value: &'static str,
+    /// The collector in question.
+    role: &'static str,
     way_out: &'static str,
 }
 
-const SWITCHES: [Switch; 2] = [
+const SWITCHES: [Switch; 4] = [
     Switch {
         off: "switch-kprobes-off",
-        turned_off: "switch-kprobes-turned-off",
+        turned_off: Some("switch-kprobes-turned-off"),
         file: "/sys/kernel/debug/kprobes/enabled",
+        value: "0",
+        role: "drive",
         way_out: "echo 1 > /sys/kernel/debug/kprobes/enabled",
     },
     Switch {
         off: "switch-ftrace-off",
-        turned_off: "switch-ftrace-turned-off",
+        turned_off: Some("switch-ftrace-turned-off"),
         file: "/proc/sys/kernel/ftrace_enabled",
+        value: "0",
+        role: "drive",
         way_out: "sysctl kernel.ftrace_enabled=1",
+    },
+    Switch {
+        off: "switch-jit-off",
+        turned_off: None,
+        file: "/proc/sys/net/core/bpf_jit_enable",
+        value: "0",
+        role: "drive",
+        way_out: "sysctl net.core.bpf_jit_enable=1",
+    },
+    // More than mainline knows: distributions deny `perf_event_open` to all but root.
+    Switch {
+        off: "switch-perf-paranoid",
+        turned_off: None,
+        file: "/proc/sys/kernel/perf_event_paranoid",
+        value: "4",
+        role: "three-capabilities",
+        way_out: "sysctl kernel.perf_event_paranoid=2",
     },
 ];
 
-/// Off until it is dropped.
-struct Off(&'static Path);
+/// Switched until it is dropped.
+struct Off {
+    file: &'static Path,
+    before: String,
+}
 
 impl Switch {
     fn turn_off(&self) -> Result<Off> {
         if std::env::var_os("NETWATCH_VM").is_none() {
             return Err(unavailable(
                 "only in a virtual machine",
-                format!("turns {} off", self.file),
+                format!("writes {} to {}", self.value, self.file),
             ));
         }
         let file = Path::new(self.file);
         if !file.exists() {
             return Err(unavailable("the kernel has no such switch", self.file));
         }
-        fs::write(file, "0").with_context(|| format!("write {}", self.file))?;
-        Ok(Off(file))
+        let before = fs::read_to_string(file)?;
+        fs::write(file, self.value).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => unavailable("the kernel has no such switch", self.file),
+            _ => anyhow::Error::from(error).context(format!("write {}", self.file)),
+        })?;
+        Ok(Off { file, before })
     }
 }
 
 impl Drop for Off {
     fn drop(&mut self) {
-        if let Err(error) = fs::write(self.0, "1") {
-            eprintln!("{} stays off: {error}", self.0.display());
+        if let Err(error) = fs::write(self.file, &self.before) {
+            eprintln!("{} stays as it is: {error}", self.file.display());
         }
     }
 }
 
-fn starts_or_says_why(switch: &Switch) -> Result<()> {
-    let _off = switch.turn_off()?;
-    let mut child = Running::start(&SHAPE, "drive", &[], None)?;
+/// A collector in such a process is exact, or says how to change what refuses it.
+fn starts_or_says(role: &'static str, way_out: &str) -> Result<()> {
+    let mut child = Running::start(&SHAPE, role, &[], None)?;
     let started = child.started()?;
     let Some(refused) = started.refused else {
         child.paused()?;
@@ -151,12 +197,12 @@ fn starts_or_says_why(switch: &Switch) -> Result<()> {
         child.rows()?;
         child.done()?;
         child.release()?;
-        let (_, truth, rows) = collect("drive")?;
+        let (_, truth, rows) = collect(role)?;
         return check(&truth, &rows, true);
     };
     child.done()?;
     ensure!(
-        refused.message.contains(switch.way_out),
+        refused.message.contains(way_out),
         "no way out in: {}",
         refused.message
     );

@@ -23,16 +23,12 @@ use self::{
 };
 use crate::{
     actor::unavailable, director::Running, namespace::Namespace, observe::exact, quiet,
-    shape::Shape, trial::trial, truth::Truth,
+    shape::Shape,
+    trial::{alone, trial},
+    truth::Truth,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        trial(name, about, move || {
-            let _alone = quiet::alone();
-            run()
-        })
-    };
     let trial = |name: &'static str, about: &str, run: fn() -> Result<()>| {
         trial(name, about, move || {
             let _quiet = quiet::among_others();

@@ -142,7 +142,7 @@ impl Measure for Flows {
         self.listing.complete(&ended, 0, 0);
         let gone = self
             .accounts
-            .update(&found.records, self.listing.rows(), &found.closed);
+            .update(&found.records, self.listing.seen(), &found.closed);
         self.table.forget(&gone);
         self.listing.forget(&ended);
         self.watch()?;

@@ -1,5 +1,7 @@
 //! The real thing between processes: scans, beacons, and what only looks like them.
 
+mod closed_ports;
+
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -22,21 +24,14 @@ use crate::{
     namespace::Namespace,
     netlink,
     observe::exact,
-    quiet,
     shape::Shape,
-    trial::trial,
+    trial::alone,
     truth::Event,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let alone = |name: &'static str, about: &str, run: fn() -> Result<()>| {
-        trial(name, about, move || {
-            // Other tests connect to many ports.
-            let _alone = quiet::alone();
-            run()
-        })
-    };
-    vec![
+    // Other tests connect to many ports.
+    let mut trials = vec![
         alone(
             "detect-scan",
             "a scan of 100 closed ports is found once, with its process",
@@ -67,7 +62,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             "a rate above the threshold in two samples is an alert",
             bandwidth,
         ),
-    ]
+    ];
+    trials.extend(closed_ports::trials());
+    trials
 }
 
 /// No traffic shape, so it is in no table.
@@ -76,7 +73,19 @@ pub(crate) const SHAPE: Shape = Shape {
     about: "clients that a detector looks at",
     serve: Some(listen),
     drive: knock,
-    more: &[("ports", ports), ("call", call), ("browse", browse), ("send", send)],
+    more: &[
+        ("ports", ports),
+        ("call", call),
+        ("browse", browse),
+        ("send", send),
+        ("datagrams", closed_ports::datagrams),
+        ("many-datagrams", closed_ports::many_datagrams),
+        ("half-open", closed_ports::half_open),
+        ("stealth", closed_ports::stealth),
+        ("backscatter", closed_ports::backscatter),
+        ("persist", closed_ports::persist),
+        ("late", closed_ports::late),
+    ],
     ..Shape::BASE
 };
 
