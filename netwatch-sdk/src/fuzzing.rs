@@ -162,7 +162,7 @@ pub fn sock_diag(bytes: &[u8]) {
         tcp_counters::Fin,
     };
     let mut batch = Batch::default();
-    read_messages(bytes, None, None, &mut batch);
+    read_messages(bytes, None, None, |socket| batch.take(socket));
     // A message has a header of 16 bytes.
     assert!(batch.sockets.len() as u64 + batch.unreadable <= bytes.len() as u64 / 16 + 1);
     for counters in batch.sockets.iter().filter_map(|socket| socket.counters()) {

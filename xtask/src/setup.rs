@@ -14,7 +14,7 @@ use crate::workspace;
 const RUST: Option<&str> = Some("1.96");
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 9] = [
     // The compiler for the kernel programs, with `core` built for BPF, and its clippy.
     Package {
         name: "rustc-web",
@@ -37,7 +37,7 @@ const PACKAGES: [Package; 8] = [
         name: "g++",
         at_least: None,
     },
-    // The live tests: network namespaces, the `ss` backend, gateway probes.
+    // The live tests: network namespaces, the `ss` backend, gateway probes, translated addresses.
     Package {
         name: "iproute2",
         at_least: None,
@@ -48,6 +48,10 @@ const PACKAGES: [Package; 8] = [
     },
     Package {
         name: "ethtool",
+        at_least: None,
+    },
+    Package {
+        name: "nftables",
         at_least: None,
     },
 ];
@@ -79,10 +83,10 @@ impl Setup {
 
 /// Without apt: all must be there already.
 fn elsewhere() -> Result<()> {
-    for program in ["ip", "ss", "ping"] {
+    for program in ["ip", "ss", "ping", "nft"] {
         if command::on_path(program).is_empty() {
             bail!(
-                "`{program}` is missing: install iproute2 and ping with this system's package manager"
+                "`{program}` is missing: install iproute2, ping and nftables with this system's package manager"
             );
         }
     }

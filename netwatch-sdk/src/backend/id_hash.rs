@@ -10,6 +10,10 @@ pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 /// A set of sockets' cookies or inodes.
 pub(crate) type IdSet<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
 
+/// The same map, in the order in which things were added to it.
+#[cfg(target_os = "linux")]
+pub(crate) type IdIndexMap<K, V> = indexmap::IndexMap<K, V, BuildHasherDefault<IdHasher>>;
+
 /// Spreads a counter over all bits. Nobody outside the kernel chooses the
 /// numbers, so no defence against chosen ones is needed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -31,6 +35,14 @@ impl Hasher for IdHasher {
 
     fn write_u32(&mut self, number: u32) {
         self.write_u64(number.into());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
     }
 
     fn write_u64(&mut self, number: u64) {

@@ -3,14 +3,20 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::Command,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::{self, Command},
     thread,
+    time::Duration,
 };
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::reading::{Accuracy, Attribution, Payload, Pid, Process, Reading, Socket, SocketState};
+use crate::{
+    backend::Measure,
+    reading::{
+        Accuracy, Attribution, Direction, Payload, Pid, Process, Reading, Socket, SocketState,
+    },
+};
 
 pub(crate) const SENT: usize = 3_000_017;
 pub(crate) const ANSWERED: usize = 70_003;
@@ -90,4 +96,55 @@ pub(crate) fn assert_exact(socket: &Socket, rx: usize, tx: usize) {
 #[track_caller]
 pub(crate) fn assert_complete(process: &Process) {
     assert_ne!(process.accuracy, Accuracy::LowerBound, "{process:#?}");
+}
+
+/// What a backend that sees sockets says of both ends of an open connection.
+pub(crate) fn open_connection(
+    backend: &mut dyn Measure,
+    address: &str,
+) -> (Reading, TcpStream, TcpStream) {
+    let (client, server) = pair(address);
+    exchange(&client, &server);
+    let reading = backend.read().unwrap();
+    let near = open_row(&reading, &client);
+    assert_exact(near, ANSWERED, SENT);
+    assert_eq!(near.direction, Some(Direction::Outgoing));
+    assert!(near.rtt.unwrap().smoothed > Duration::ZERO);
+    let far = open_row(&reading, &server);
+    assert_exact(far, SENT, ANSWERED);
+    assert_eq!(far.direction, Some(Direction::Incoming));
+    let this = row(&reading, process::id());
+    assert_eq!(this.payload, payload(SENT + ANSWERED, SENT + ANSWERED));
+    assert_eq!(near.owner_name.as_ref(), Some(&this.name));
+    (reading, client, server)
+}
+
+/// Bytes that were sent and not read yet.
+pub(crate) fn unread_bytes(backend: &mut dyn Measure) {
+    let (mut client, mut server) = pair("127.0.0.1:0");
+    client.write_all(&[1; 5000]).unwrap();
+    server.read_exact(&mut [0; 2000]).unwrap();
+    let reading = backend.read().unwrap();
+    assert_exact(open_row(&reading, &client), 0, 5000);
+    assert_exact(open_row(&reading, &server), 2000, 0);
+}
+
+/// A connection that one side has shut down, before and after the other has read the end.
+pub(crate) fn half_closed(backend: &mut dyn Measure) -> (TcpStream, TcpStream) {
+    let (client, mut server) = pair("127.0.0.1:0");
+    exchange(&client, &server);
+    client.shutdown(Shutdown::Write).unwrap();
+    // An acknowledgement is late by 40 ms at most.
+    thread::sleep(Duration::from_millis(100));
+    let reading = backend.read().unwrap();
+    let near = open_row(&reading, &client);
+    assert_exact(near, ANSWERED, SENT);
+    assert_eq!(near.state, SocketState::FinWait2);
+    let far = open_row(&reading, &server);
+    assert_exact(far, SENT, ANSWERED);
+    assert_eq!(far.state, SocketState::CloseWait);
+    assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    let reading = backend.read().unwrap();
+    assert_exact(open_row(&reading, &server), SENT, ANSWERED);
+    (client, server)
 }

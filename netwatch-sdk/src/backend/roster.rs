@@ -1,8 +1,8 @@
 //! The processes of a reading, for backends that see sockets and not calls.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::ledger::Ledger;
+use super::{id_hash::IdMap, ledger::Ledger};
 use crate::reading::{Accuracy, Attribution, Payload, Process, ProcessId, Protocol, Socket};
 
 /// Processes that have exited keep their row; the oldest beyond these lose it.
@@ -11,78 +11,90 @@ const MOST_EXITED: usize = 4096;
 /// Names, socket counts and accuracy of processes.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    names: HashMap<ProcessId, String>,
-    /// Open sockets, this reading.
-    sockets: BTreeMap<ProcessId, u32>,
-    /// An open socket has less than all its bytes, this reading.
-    behind: HashSet<ProcessId>,
-    /// Bytes are missing for good.
-    incomplete: HashSet<ProcessId>,
-    /// A socket of theirs was an estimate.
-    guessed: HashSet<ProcessId>,
+    members: IdMap<ProcessId, Member>,
     exited: VecDeque<ProcessId>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    /// `None` while nobody told.
+    name: Option<String>,
+    /// Open sockets, this reading.
+    sockets: u32,
+    /// An open socket has less than all its bytes, this reading.
+    behind: bool,
+    /// Bytes are missing for good.
+    incomplete: bool,
+    /// A socket of theirs was an estimate.
+    guessed: bool,
 }
 
 impl Roster {
     /// A new reading begins.
     pub(crate) fn begin(&mut self) {
-        self.sockets.clear();
-        self.behind.clear();
+        for member in self.members.values_mut() {
+            member.sockets = 0;
+            member.behind = false;
+        }
     }
 
     /// What a process is called now.
     pub(crate) fn name(&mut self, process: ProcessId, name: &str) {
-        let known = self.names.entry(process).or_default();
-        if known != name {
-            known.clear();
-            known.push_str(name);
-        }
+        set(&mut self.members.entry(process).or_default().name, name);
     }
 
-    /// An open socket: counts it for its owner and names that.
-    pub(crate) fn saw(&mut self, row: &mut Socket) {
+    /// An open socket: counts it for its owner and names that, as it is called now or,
+    /// where `name` cannot tell, as it was called before.
+    pub(crate) fn saw<'a>(
+        &mut self,
+        row: &mut Socket,
+        name: impl FnOnce(ProcessId) -> Option<&'a str>,
+    ) {
         let Some(owner) = row.owner else { return };
-        *self.sockets.entry(owner).or_default() += 1;
-        row.owner_name = self.names.get(&owner).cloned();
+        let member = self.members.entry(owner).or_default();
+        if member.sockets == 0
+            && let Some(name) = name(owner)
+        {
+            set(&mut member.name, name);
+        }
+        member.sockets += 1;
+        row.owner_name.clone_from(&member.name);
         match (row.payload, row.protocol) {
-            (Some(_), _) if row.accuracy == Accuracy::Estimate => {
-                self.guessed.insert(owner);
-            }
-            (None, Protocol::Udp) => {
-                self.incomplete.insert(owner);
-            }
-            (Some(_), _) if row.accuracy != Accuracy::Exact => {
-                self.behind.insert(owner);
-            }
+            (Some(_), _) if row.accuracy == Accuracy::Estimate => member.guessed = true,
+            (None, Protocol::Udp) => member.incomplete = true,
+            (Some(_), _) if row.accuracy != Accuracy::Exact => member.behind = true,
             _ => {}
         }
     }
 
     /// A process moved bytes that nobody counted.
     pub(crate) fn missed(&mut self, owner: ProcessId) {
-        self.incomplete.insert(owner);
+        self.members.entry(owner).or_default().incomplete = true;
     }
 
     /// A closed socket: names its owner.
     pub(crate) fn saw_end(&mut self, row: &mut Socket) {
         let Some(owner) = row.owner else { return };
-        row.owner_name = self.names.get(&owner).cloned();
-        if row.payload.is_some() && row.accuracy != Accuracy::Exact {
-            self.incomplete.insert(owner);
-        }
+        let member = self.members.entry(owner).or_default();
+        row.owner_name.clone_from(&member.name);
+        member.incomplete |= row.payload.is_some() && row.accuracy != Accuracy::Exact;
     }
 
     /// The rows of a reading. `complete`: no byte is missing that could be anybody's.
-    pub(crate) fn processes(
+    pub(crate) fn processes<K: Copy + Eq + std::hash::Hash>(
         &mut self,
-        ledger: &mut Ledger,
+        ledger: &mut Ledger<K>,
         complete: bool,
         is_alive: impl Fn(ProcessId) -> bool,
     ) -> Vec<Process> {
         let mut totals: BTreeMap<Attribution, Payload> = ledger.totals().collect();
-        for &process in self.sockets.keys() {
+        for (&process, _) in self.members.iter().filter(|(_, it)| it.sockets > 0) {
             totals.entry(Attribution::Process(process)).or_default();
         }
+        // Processes that only share sockets of others have no row.
+        let has_row = |process| totals.contains_key(&Attribution::Process(process));
+        self.members.retain(|&process, _| has_row(process));
+        ledger.retain_guesses(|process| has_row(process) || is_alive(process));
         let gone: HashSet<ProcessId> = self.exited.iter().copied().collect();
         let mut rows = Vec::with_capacity(totals.len());
         for (id, payload) in totals {
@@ -92,13 +104,14 @@ impl Roster {
                     if !alive && !gone.contains(&process) {
                         self.exited.push_back(process);
                     }
-                    let name = self.names.get(&process).cloned().unwrap_or_default();
-                    let sockets = self.sockets.get(&process).copied().unwrap_or_default();
+                    let nothing = Member::default();
+                    let member = self.members.get(&process).unwrap_or(&nothing);
+                    let accuracy = member.accuracy(ledger.is_guess(process), complete);
                     (
-                        name,
-                        sockets,
+                        member.name.clone().unwrap_or_default(),
+                        member.sockets,
                         alive,
-                        self.accuracy(process, ledger, complete),
+                        accuracy,
                     )
                 }
                 Attribution::Kernel => ("[kernel]".into(), 0, true, Accuracy::LowerBound),
@@ -122,21 +135,26 @@ impl Roster {
             && let Some(process) = self.exited.pop_front()
         {
             ledger.retire(process);
-            self.names.remove(&process);
-            self.incomplete.remove(&process);
-            self.guessed.remove(&process);
+            self.members.remove(&process);
         }
         rows
     }
+}
 
-    fn accuracy(&self, process: ProcessId, ledger: &Ledger, complete: bool) -> Accuracy {
-        if ledger.is_guess(process) || self.guessed.contains(&process) {
+impl Member {
+    const fn accuracy(&self, is_guess: bool, complete: bool) -> Accuracy {
+        if is_guess || self.guessed {
             Accuracy::Estimate
-        } else if complete && !self.incomplete.contains(&process) && !self.behind.contains(&process)
-        {
+        } else if complete && !self.incomplete && !self.behind {
             Accuracy::Exact
         } else {
             Accuracy::LowerBound
         }
+    }
+}
+
+fn set(known: &mut Option<String>, name: &str) {
+    if known.as_deref() != Some(name) {
+        *known = Some(name.to_owned());
     }
 }

@@ -8,7 +8,9 @@
 //! A process that answers DNS itself (`systemd-resolved`, `dnsmasq`) asks upstream
 //! for what it was asked. While another process's query for the same question is
 //! open, its own is *forwarded*: counted apart, and not once more. What it asks
-//! otherwise, for itself or for other hosts, is a query like any other.
+//! otherwise, for itself or for other hosts, is a query like any other. A forwarder behind
+//! an address translation (Docker's 127.0.0.11) is not seen to answer on port 53; there
+//! the open query to a loopback address tells that the one to another address is forwarded.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -21,7 +23,7 @@ use serde::Serialize;
 use super::{
     domain,
     event::{DnsQuery, DnsResponse, Host},
-    open_questions::{OpenQuestions, Question},
+    open_questions::{OpenQuestions, Question, Where},
     top_names::TopNames,
 };
 use crate::{
@@ -116,6 +118,7 @@ struct Asked {
     at: Instant,
     question: Question,
     asker: Option<Pid>,
+    server: Where,
     forwarded: bool,
     answered: bool,
 }
@@ -124,6 +127,13 @@ impl Asked {
     /// Waits for an answer, and counts as a query.
     const fn is_open(&self) -> bool {
         !self.answered && !self.forwarded
+    }
+}
+
+fn place(server: &Host) -> Where {
+    match server {
+        Host::Address(address) if address.is_loopback() => Where::Loopback,
+        _ => Where::Anywhere,
     }
 }
 
@@ -177,12 +187,20 @@ impl Dns {
             }
         } else {
             let asker = event.actor.map(|actor| actor.pid);
-            let forwarded = event.socket.is_some_and(|socket| socket.forwards)
-                && self.open.is_open_elsewhere(question, asker);
+            let server = place(&event.server);
+            let forwarded = event.socket.is_some_and(|socket| {
+                let reason = match (socket.forwards, server) {
+                    (true, _) => Where::Anywhere,
+                    (false, Where::Anywhere) => Where::Loopback,
+                    (false, Where::Loopback) => return false,
+                };
+                self.open.is_open_elsewhere(question, asker, reason)
+            });
             let asked = Asked {
                 at: now,
                 question,
                 asker,
+                server,
                 forwarded,
                 answered: false,
             };
@@ -229,7 +247,7 @@ impl Dns {
             }
             Some(asked) => {
                 if asked.is_open() {
-                    self.open.remove(asked.question, asked.asker);
+                    self.open.remove(asked.question, asked.asker, asked.server);
                 }
                 asked.answered = true;
                 if asked.forwarded {
@@ -258,7 +276,7 @@ impl Dns {
         {
             if asked.is_open() {
                 self.statistics.unanswered += 1;
-                self.open.remove(asked.question, asked.asker);
+                self.open.remove(asked.question, asked.asker, asked.server);
             }
             self.transactions.pop_front();
         }
@@ -271,17 +289,19 @@ impl Dns {
             && oldest.is_open()
         {
             self.statistics.forgotten += 1;
-            self.open.remove(oldest.question, oldest.asker);
+            self.open
+                .remove(oldest.question, oldest.asker, oldest.server);
         }
         if asked.is_open() {
-            self.open.add(asked.question, asked.asker);
+            self.open.add(asked.question, asked.asker, asked.server);
         }
         // An insertion moves to the back, which keeps the map in order of time.
         if let Some(replaced) = self.transactions.insert(transaction, asked)
             && replaced.is_open()
         {
             self.statistics.unanswered += 1;
-            self.open.remove(replaced.question, replaced.asker);
+            self.open
+                .remove(replaced.question, replaced.asker, replaced.server);
         }
     }
 
@@ -507,6 +527,42 @@ mod tests {
         assert_eq!(counted.latency_buckets[0], 3);
         dns.expire(now + EXPIRY);
         assert_eq!(dns.statistics.unanswered, 1);
+        assert!(dns.open.is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_on_loopback_first_and_elsewhere_then_is_counted_once() {
+        let start = Instant::now();
+        let mut dns = Dns::new(Repeats::Apart);
+        let on_loopback = |query: DnsQuery<'static>| DnsQuery {
+            server: Host::from_text("127.0.0.11"),
+            ..query
+        };
+        let client = on_loopback(by(1, false, 1, "a.test"));
+        assert!(ask(&mut dns, start, &client));
+        assert!(
+            ask(&mut dns, start, &on_loopback(by(2, false, 7, "a.test"))),
+            "a client too"
+        );
+        let upstream = by(3, false, 2, "a.test");
+        assert!(!ask(&mut dns, start, &upstream));
+        assert!(
+            ask(&mut dns, start, &by(3, false, 3, "b.test")),
+            "of its own"
+        );
+        dns.response(start, &to(&upstream));
+        let answer = to(&client);
+        dns.response(
+            start,
+            &DnsResponse {
+                server: client.server,
+                ..answer
+            },
+        );
+        let counted = &dns.statistics;
+        assert_eq!((counted.queries, counted.forwarded_queries), (3, 1));
+        assert_eq!((counted.responses, counted.forwarded_responses), (1, 1));
+        dns.expire(start + EXPIRY);
         assert!(dns.open.is_empty());
     }
 

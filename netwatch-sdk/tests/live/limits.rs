@@ -36,6 +36,11 @@ const KNOWN: &[Limit] = &[
         why: "the reason came with Linux 5.17",
     },
     Limit {
+        test: "dns-translated",
+        says: "nft: ",
+        why: "there is no nft in a virtual machine",
+    },
+    Limit {
         test: "tcp-ktls",
         says: "TCP_ULP tls: ENOENT",
         why: "the kernel has no TLS module (CONFIG_TLS)",

@@ -8,6 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use libc::linger;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::progress;
 
@@ -68,6 +70,15 @@ pub(crate) fn hold(sockets: usize) -> Result<()> {
         let (mut server, _) = listener.accept()?;
         client.write_all(b"x")?;
         server.read_exact(&mut [0])?;
+        // They end by a reset, so that none waits in TIME-WAIT for what is measured next.
+        setsockopt(
+            &client,
+            sockopt::Linger,
+            &linger {
+                l_onoff: 1,
+                l_linger: 0,
+            },
+        )?;
         held.push((client, server));
     }
     println!("ready");

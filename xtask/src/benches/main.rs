@@ -9,7 +9,7 @@
 //! | `sockets` | a reading beside `ss -tunapi` |
 //! | `userspace` | the backends that need no kernel program |
 //! | `footprint` | resident memory, CPU time, time to start |
-//! | `bpf`, `btf`, `clock`, `collector`, `floor`, `holders`, `reading` | what they measure with |
+//! | `bpf`, `btf`, `clock`, `collector`, `dump`, `floor`, `holders`, `reading` | what they measure with |
 //! | `machine`, `rounds`, `table` | how it is reported |
 
 mod bpf;
@@ -18,6 +18,7 @@ mod clock;
 mod collector;
 mod connections;
 mod dns;
+mod dump;
 mod floor;
 mod footprint;
 mod holders;

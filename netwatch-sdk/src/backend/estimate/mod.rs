@@ -152,12 +152,12 @@ impl Share {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn interface(name: &str, rx: u64, tx: u64) -> InterfaceMetric {
+    pub(crate) fn interface(name: &str, rx: u64, tx: u64) -> InterfaceMetric {
         InterfaceMetric {
             name: name.into(),
             is_up: true,

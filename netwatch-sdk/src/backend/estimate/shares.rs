@@ -1,10 +1,11 @@
 //! Measures by sharing out interface totals: the last resort on Linux.
 //!
 //! Sockets come from `/proc/net/{tcp,tcp6,udp,udp6}`, their owners from `/proc/PID/fd`,
-//! the bytes from the interfaces. No process's figure is more than a guess.
+//! the bytes from the interfaces that have a device. No process's figure is more than a guess.
 
 use std::{
-    collections::HashMap, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, time::Instant,
+    collections::HashMap, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path,
+    time::Instant,
 };
 
 use chrono::Utc;
@@ -24,6 +25,7 @@ use crate::{
         Accuracy, Attribution, Lost, Netns, Payload, Pid, Process, ProcessId, Protocol, Reading,
         Socket, SocketId, SocketState, Source,
     },
+    wire::InterfaceMetric,
 };
 
 /// Shares out what the interfaces moved.
@@ -103,7 +105,8 @@ impl Shares {
                 inode,
             ));
         }
-        self.owners.refresh(rows.iter().map(|row| row.id.0))?;
+        let inodes = rows.iter().map(|row| row.id.0);
+        self.owners.refresh(inodes, Instant::now())?;
         for row in &mut rows {
             row.netns = self.netns;
             let holders = self.owners.of(row.id.0);
@@ -120,6 +123,7 @@ impl Shares {
     /// Adds each process's share of what the interfaces moved since the last reading.
     fn share(&mut self, open: &[Socket]) -> Result<()> {
         let interfaces = traffic::sample(&mut self.interfaces)?;
+        let interfaces = with_driver(interfaces, Path::new("/sys/class/net"));
         let processes: HashMap<Pid, ProcessId> = open
             .iter()
             .filter_map(|socket| socket.owner)
@@ -199,6 +203,16 @@ impl Measure for Shares {
     }
 }
 
+/// Those that have a device of their own. A bridge, a tunnel and the cable to a container
+/// carry bytes that pass a device too, or none. All where none has one, as in a container.
+fn with_driver(mut interfaces: Vec<InterfaceMetric>, sys: &Path) -> Vec<InterfaceMetric> {
+    let has_device = |it: &InterfaceMetric| sys.join(&it.name).join("device").exists();
+    if interfaces.iter().any(has_device) {
+        interfaces.retain(has_device);
+    }
+    interfaces
+}
+
 fn read<T>(table: &str, entries: ProcResult<Vec<T>>) -> Result<Vec<T>> {
     entries.map_err(|error| {
         Error::io(
@@ -251,6 +265,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::backend::estimate::tests::interface;
 
     #[test]
     fn sockets_have_owners_and_no_bytes_and_the_label_says_so() {
@@ -267,5 +282,21 @@ mod tests {
         let process = reading.processes.iter().find(|process| process.id == own);
         assert_eq!(process.unwrap().accuracy, Accuracy::Estimate);
         assert!(process.unwrap().sockets >= 2);
+    }
+
+    #[test]
+    fn what_passes_a_device_and_a_bridge_counts_once() {
+        let sys = tempfile::tempdir().unwrap();
+        for name in ["eth0/device", "eth1/device", "docker0", "tun0"] {
+            fs::create_dir_all(sys.path().join(name)).unwrap();
+        }
+        let left = |names: &[&str]| {
+            let interfaces = names.iter().map(|name| interface(name, 5, 6));
+            let left = with_driver(interfaces.collect(), sys.path());
+            left.into_iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        let all = ["lo", "docker0", "eth0", "tun0", "eth1", "veth1"];
+        assert_eq!(left(&all), ["eth0", "eth1"]);
+        assert_eq!(left(&["lo", "tun0"]), ["lo", "tun0"]);
     }
 }

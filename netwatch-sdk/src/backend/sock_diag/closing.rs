@@ -29,17 +29,15 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    /// What listens: enough while nothing closes.
-    pub(crate) fn listening(sockets: &[DiagSocket]) -> Self {
-        let listens = |socket: &&DiagSocket| socket.state == SocketState::Listen;
-        let listening = sockets.iter().filter(listens);
-        Self {
-            listening: listening.map(|socket| socket.local.port()).collect(),
-            ..Self::default()
+    /// Adds a socket that may listen: enough while nothing closes.
+    pub(crate) fn listens(&mut self, socket: &DiagSocket) {
+        if socket.state == SocketState::Listen {
+            self.listening.insert(socket.local.port());
         }
     }
 
-    /// Adds the sockets that are open and those that closed.
+    /// Adds sockets that are open, or that closed: of two with the same addresses the later one
+    /// counts.
     pub(crate) fn look_around<'a>(&mut self, sockets: impl IntoIterator<Item = &'a DiagSocket>) {
         for socket in sockets {
             let Some(ends) = socket.ends() else {
@@ -167,7 +165,7 @@ mod tests {
         direction: Option<Direction>,
     ) -> Fin {
         let closed = socket(NEAR, FAR, SocketState::Closed, 0);
-        let mut near = Surroundings::listening(others);
+        let mut near = Surroundings::default();
         near.look_around(others);
         near.fin(&closed, &now, before.as_ref(), direction)
     }

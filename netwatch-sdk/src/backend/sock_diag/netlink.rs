@@ -48,6 +48,16 @@ pub(crate) struct Batch {
     pub(crate) unreadable: u64,
 }
 
+impl Batch {
+    /// Adds a socket, or one that could not be read.
+    pub(crate) fn take(&mut self, socket: Option<DiagSocket>) {
+        match socket {
+            Some(socket) => self.sockets.push(socket),
+            None => self.unreadable += 1,
+        }
+    }
+}
+
 /// Lists all sockets of one network namespace.
 #[derive(Debug)]
 pub(crate) struct Lister {
@@ -86,12 +96,12 @@ impl Lister {
         })
     }
 
-    /// Every TCP and UDP socket, IPv4 and IPv6.
-    pub(crate) fn list(&mut self) -> Result<Batch> {
-        let mut batch = Batch::default();
-        self.dump(None, IPPROTO_TCP, &mut batch)?;
+    /// Every TCP and UDP socket, IPv4 and IPv6, one by one; `None` for one that could not
+    /// be read.
+    pub(crate) fn list(&mut self, mut take: impl FnMut(Option<DiagSocket>)) -> Result<()> {
+        self.dump(None, IPPROTO_TCP, &mut take)?;
         for family in [AF_INET, AF_INET6] {
-            match self.dump(Some(family), IPPROTO_UDP, &mut batch) {
+            match self.dump(Some(family), IPPROTO_UDP, &mut take) {
                 // A module of its own, which kernels for containers often lack.
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     self.udp_refused = Some(error);
@@ -99,7 +109,7 @@ impl Lister {
                 outcome => outcome?,
             }
         }
-        Ok(batch)
+        Ok(())
     }
 
     /// Why UDP sockets were in no list.
@@ -107,7 +117,12 @@ impl Lister {
         self.udp_refused.as_ref()
     }
 
-    fn dump(&mut self, family: Option<u8>, protocol: u8, batch: &mut Batch) -> Result<()> {
+    fn dump(
+        &mut self,
+        family: Option<u8>,
+        protocol: u8,
+        mut take: impl FnMut(Option<DiagSocket>),
+    ) -> Result<()> {
         let failed = |cause| {
             let what = format!("list the sockets of protocol {protocol} by socket diagnostics");
             refused(what, cause)
@@ -130,7 +145,7 @@ impl Lister {
                 }
                 Err(cause) => return Err(failed(cause)),
             }
-            match read_messages(&self.buffer, Some(self.sequence), Some(protocol), batch) {
+            match read_messages(&self.buffer, Some(self.sequence), Some(protocol), &mut take) {
                 End::More => {}
                 End::Done => return Ok(()),
                 End::Refused(cause) => return Err(failed(cause)),
@@ -177,7 +192,7 @@ impl Closings {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer, 0) {
                 Ok(_) => {
-                    read_messages(&self.buffer, None, None, batch);
+                    read_messages(&self.buffer, None, None, |socket| batch.take(socket));
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(dropped),
@@ -269,11 +284,11 @@ pub(crate) fn read_messages(
     mut bytes: &[u8],
     sequence: Option<u32>,
     protocol: Option<Protocol>,
-    batch: &mut Batch,
+    mut take: impl FnMut(Option<DiagSocket>),
 ) -> End {
     while !bytes.is_empty() {
         let Ok(message) = NetlinkBuffer::new_checked(bytes) else {
-            batch.unreadable += 1;
+            take(None);
             return End::More;
         };
         let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
@@ -282,10 +297,7 @@ pub(crate) fn read_messages(
         if ours {
             match message.message_type() {
                 SOCK_DIAG_BY_FAMILY | TCP_OF_ALL_FAMILIES => {
-                    match DiagSocket::parse(message.payload(), protocol) {
-                        Some(socket) => batch.sockets.push(socket),
-                        None => batch.unreadable += 1,
-                    }
+                    take(DiagSocket::parse(message.payload(), protocol));
                 }
                 NLMSG_ERROR | NLMSG_DONE => {
                     let code = ErrorBuffer::new_checked(message.payload())
@@ -324,7 +336,7 @@ mod tests {
     #[test]
     fn an_error_ends_the_answer_with_its_code() {
         let bytes = message(NLMSG_ERROR, 1, &(-2i32).to_ne_bytes());
-        let end = read_messages(&bytes, Some(1), None, &mut Batch::default());
+        let end = read_messages(&bytes, Some(1), None, |_| {});
         let End::Refused(cause) = end else {
             panic!("{end:?}");
         };
@@ -336,13 +348,12 @@ mod tests {
     #[test]
     fn the_end_of_the_answer_is_told_from_one_left_over() {
         let bytes = message(NLMSG_DONE, 1, &0i32.to_ne_bytes());
-        let mut batch = Batch::default();
         assert!(matches!(
-            read_messages(&bytes, Some(1), None, &mut batch),
+            read_messages(&bytes, Some(1), None, |_| {}),
             End::Done
         ));
         assert!(matches!(
-            read_messages(&bytes, Some(2), None, &mut batch),
+            read_messages(&bytes, Some(2), None, |_| {}),
             End::More
         ));
     }
@@ -353,7 +364,7 @@ mod tests {
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes.extend(message(NLMSG_DONE, 1, &0i32.to_ne_bytes()));
         let mut batch = Batch::default();
-        let end = read_messages(&bytes, Some(1), Some(Protocol::Tcp), &mut batch);
+        let end = read_messages(&bytes, Some(1), Some(Protocol::Tcp), |it| batch.take(it));
         assert!(matches!(end, End::Done));
         assert_eq!((batch.sockets.len(), batch.unreadable), (0, 1));
     }
@@ -361,7 +372,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(0u8.., 0..400)) {
-            read_messages(&bytes, None, None, &mut Batch::default());
+            read_messages(&bytes, None, None, |_| {});
         }
     }
 }

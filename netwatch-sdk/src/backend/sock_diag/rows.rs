@@ -1,14 +1,17 @@
 //! The rows of sockets: open ones, those whose end was heard of, those that vanished.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
-use super::{SockDiag, closing::Surroundings, message::DiagSocket, namespace::Place};
+use super::{
+    SockDiag, closing::Surroundings, listing::Listed, message::DiagSocket, namespace::Place,
+};
 use crate::{
     backend::{
-        ledger::{Account, Holder},
+        id_hash::IdSet,
+        ledger::Holder,
         tcp_counters::{Fin, Measured, TcpCounters},
     },
-    reading::{Accuracy, Direction, Netns, Protocol, Socket, SocketState},
+    reading::{Accuracy, Direction, Netns, ProcessId, Protocol, Socket, SocketId, SocketState},
 };
 
 /// A dump can miss a socket while others come and go.
@@ -16,40 +19,112 @@ const MISSING_READINGS: u64 = 2;
 /// Sockets that vanished and whose end was not heard of.
 const MOST_VANISHED: usize = 65_536;
 
+/// A socket of this host. Before Linux 5.3 cookies are unique in their namespace only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Inode of its network namespace.
+    pub(super) netns: u32,
+    pub(super) id: SocketId,
+}
+
 /// A socket that was there at the last reading.
 #[derive(Debug)]
 pub(super) struct Tracked {
     pub(super) last: DiagSocket,
-    pub(super) netns: Netns,
-    pub(super) measured: Option<Measured>,
-    pub(super) direction: Option<Direction>,
-    /// The reading in which it was last there.
+    netns: Netns,
+    measured: Option<Measured>,
+    direction: Option<Direction>,
+    owner: Option<ProcessId>,
+    shared: bool,
+    /// The reading in which it was last in the list.
     pub(super) seen: u64,
+    /// The reading in which it was last counted.
+    counted: u64,
     /// Overruns when it was last there.
     pub(super) overruns: u64,
     /// Readings in which it was there and nobody held it.
-    pub(super) unheld: u32,
+    unheld: u32,
+}
+
+impl Tracked {
+    /// Whether this reading finds out nothing more about it, if the kernel describes it as
+    /// in the previous one and its holders are the same.
+    pub(super) fn is_settled(&self, reading: u64) -> bool {
+        let undirected = self.direction.is_none()
+            && self.last.protocol == Protocol::Tcp
+            && self.last.remote.is_some();
+        self.seen + 1 == reading && self.unheld != 1 && !undirected
+    }
+
+    /// Whether its holder was looked for and not found.
+    pub(super) const fn was_looked_for(&self, inode: u64) -> bool {
+        self.unheld > 0 && self.last.inode == inode
+    }
+
+    fn row(&self) -> Socket {
+        Socket {
+            owner: self.owner,
+            shared: self.shared,
+            payload: self.measured.map(|it| it.payload),
+            accuracy: self.measured.map_or(Accuracy::LowerBound, |it| it.accuracy),
+            ..describe(&self.last, self.netns, self.direction)
+        }
+    }
 }
 
 impl SockDiag {
-    /// Puts an open socket into its owner's row.
-    fn list(&mut self, row: &mut Socket) {
-        if let Some(owner) = row.owner
-            && let Some(name) = self.owners.name(owner)
-        {
-            self.roster.name(owner, name);
+    /// Counts what one namespace lists and what was heard of those that closed.
+    pub(super) fn count(&mut self, mut listed: Listed, closed: &mut Vec<Socket>) -> Vec<Socket> {
+        let place = listed.place;
+        let netns = place.netns.inode;
+        // Closed after they were listed: the end is later than the list.
+        let ended: IdSet<SocketId> = listed.ends.iter().map(|end| end.id).collect();
+        let mut over = Vec::new();
+        for socket in mem::take(&mut listed.changed) {
+            if ended.contains(&socket.id) {
+                over.push(socket);
+            } else {
+                self.open(socket, &listed);
+            }
         }
-        self.roster.saw(row);
+        listed.changed = over;
+        let mut near = mem::take(&mut listed.near);
+        if !listed.ends.is_empty() {
+            near.look_around(self.there(&listed));
+            near.look_around(listed.remnants.iter().chain(&listed.ends));
+            for (&(inode, ends), &(sent, _)) in &self.recent {
+                if inode == netns {
+                    near.remember(ends, sent);
+                }
+            }
+        }
+        for end in &listed.ends {
+            closed.extend(self.heard_end(end, place.netns, &near));
+            if let Some(sent) = end.counters().and_then(|counters| counters.sent)
+                && let Some(ends) = end.ends()
+            {
+                self.recent.insert((netns, ends), (sent.once, self.reading));
+            }
+        }
+        let remnants = listed.remnants.iter();
+        remnants.map(|it| describe(it, place.netns, None)).collect()
     }
 
-    /// Counts one open socket and describes it.
-    pub(super) fn open(&mut self, now: DiagSocket, place: Place, near: &Surroundings) -> Socket {
+    /// Counts one open socket.
+    fn open(&mut self, now: DiagSocket, listed: &Listed) {
         let Place {
             netns,
             since,
             found,
-        } = place;
-        let known = self.tracked.get(&now.id);
+        } = listed.place;
+        let key = Key {
+            netns: netns.inode,
+            id: now.id,
+        };
+        let known = self.tracked.get(&key);
+        if known.is_some_and(|known| known.counted == self.reading) {
+            return;
+        }
         let counters = now.counters();
         let before = known.and_then(|known| known.last.counters());
         let direction = match now.state {
@@ -57,12 +132,12 @@ impl SockDiag {
             _ => known
                 .and_then(|known| known.direction)
                 .or_else(|| counters.and_then(|it| it.direction()))
-                .or_else(|| near.direction(&now)),
+                .or_else(|| listed.near.direction(&now)),
         };
         if let (Some(before), Some(counters)) = (before, counters)
             && restarted(&before, &counters)
         {
-            self.ledger.restart(now.id);
+            self.ledger.restart(key);
         }
         let measured = counters.map(|it| {
             let measured = it.measure(Fin::Unknown, direction);
@@ -79,36 +154,32 @@ impl SockDiag {
             [] => Holder::Unknown,
             holders => Holder::Processes(holders),
         };
-        let mut row = describe(&now, netns, direction);
-        if let Some(measured) = measured {
-            let account = self.ledger.record(now.id, measured.payload, since, holder);
-            row.owner = account.owner();
-            row.shared = account.shared();
-            row.accuracy = measured.accuracy;
-        } else if let Holder::Processes(holders) = holder {
-            row.owner = holders.first().copied();
-            row.shared = holders.len() > 1;
-        }
-        row.payload = measured.map(|it| it.payload);
-        if let Some(owner) = row.owner
+        let (owner, shared) = match (measured, holder) {
+            (Some(measured), _) => {
+                let account = self.ledger.record(key, measured.payload, since, holder);
+                (account.owner(), account.shared())
+            }
+            (None, Holder::Processes(holders)) => (holders.first().copied(), holders.len() > 1),
+            (None, _) => (None, false),
+        };
+        if let Some(owner) = owner
             && found.is_some_and(|found| owner.started.is_none_or(|started| started < found))
         {
             self.roster.missed(owner);
         }
-        self.list(&mut row);
-        self.tracked.insert(
-            now.id,
-            Tracked {
-                last: now,
-                netns,
-                measured,
-                direction,
-                seen: self.reading,
-                overruns: self.overruns,
-                unheld,
-            },
-        );
-        row
+        let tracked = Tracked {
+            last: now,
+            netns,
+            measured,
+            direction,
+            owner,
+            shared,
+            seen: self.reading,
+            counted: self.reading,
+            overruns: listed.overruns,
+            unheld,
+        };
+        self.tracked.insert(key, tracked);
     }
 
     /// Counts one socket whose end was heard of. `None` for one that never was of interest.
@@ -118,13 +189,17 @@ impl SockDiag {
         netns: Netns,
         near: &Surroundings,
     ) -> Option<Socket> {
-        let known = self.tracked.remove(&end.id);
+        let key = Key {
+            netns: netns.inode,
+            id: end.id,
+        };
+        let known = self.tracked.swap_remove(&key);
         let Some(counters) = end.counters() else {
             let Some(known) = known else {
                 self.unseen_udp |= end.protocol == Protocol::Udp;
                 return None;
             };
-            return Some(self.close(known));
+            return Some(self.close(&known));
         };
         let before = known.as_ref().and_then(|known| known.last.counters());
         if known.is_none() {
@@ -136,7 +211,7 @@ impl SockDiag {
             && restarted(&before, &counters)
             && known_socket.measured.is_some()
         {
-            return known.map(|known| self.close(known));
+            return known.map(|known| self.close(&known));
         }
         let direction = known
             .as_ref()
@@ -145,7 +220,7 @@ impl SockDiag {
         let fin = near.fin(end, &counters, before.as_ref(), direction);
         let is_subflow = known.as_ref().is_some_and(|known| known.last.is_subflow);
         let measured = counters.measure(fin, direction).of_subflow(is_subflow);
-        let account = self.ledger.close(end.id, Some(measured.payload));
+        let account = self.ledger.close(key, Some(measured.payload));
         let mut row = describe(end, netns, direction);
         if let Some(known) = known {
             // The message about the end has none of these.
@@ -166,66 +241,60 @@ impl SockDiag {
     }
 
     /// Counts one socket of which the last reading is all that is known.
-    fn close(&mut self, known: Tracked) -> Socket {
-        let account = match known.measured {
-            Some(_) => Some(self.ledger.close(known.last.id, None)),
-            None => None,
-        };
-        let mut row = describe(&known.last, known.netns, known.direction);
+    fn close(&mut self, known: &Tracked) -> Socket {
+        let mut row = known.row();
         row.state = SocketState::Closed;
-        row.payload = known.measured.map(|measured| measured.payload);
         row.accuracy = Accuracy::LowerBound;
-        match account {
-            Some(account) => {
-                row.owner = account.owner();
-                row.shared = account.shared();
-            }
-            None => row.owner = self.owners.of(known.last.inode).first().copied(),
+        if known.measured.is_some() {
+            let key = Key {
+                netns: known.netns.inode,
+                id: known.last.id,
+            };
+            let account = self.ledger.close(key, None);
+            row.owner = account.owner();
+            row.shared = account.shared();
         }
         self.roster.saw_end(&mut row);
         row
     }
 
-    /// Gives up sockets that vanished and whose end will not be heard of, and
-    /// lists those that a process still holds.
-    pub(super) fn settle_vanished(&mut self, open: &mut Vec<Socket>, closed: &mut Vec<Socket>) {
-        let vanished = |it: &&Tracked| it.seen != self.reading;
-        let crowded = self.tracked.values().filter(vanished).count() > MOST_VANISHED;
+    /// The rows of sockets that are open. Gives up those that vanished and whose end will not
+    /// be heard of, and lists those that a process still holds.
+    pub(super) fn rows(&mut self, open: &mut Vec<Socket>, closed: &mut Vec<Socket>) {
+        open.reserve(self.tracked.len());
+        let mut vanished = Vec::new();
+        for (&key, tracked) in &self.tracked {
+            if tracked.seen == self.reading {
+                let mut row = tracked.row();
+                self.roster.saw(&mut row, |owner| self.owners.name(owner));
+                open.push(row);
+            } else {
+                vanished.push(key);
+            }
+        }
+        let crowded = vanished.len() > MOST_VANISHED;
         let hears: HashMap<u32, bool> = self
             .namespaces
             .iter()
             .map(|namespace| (namespace.netns.inode, namespace.closings.is_ok()))
             .collect();
-        let mut gone = Vec::new();
-        let mut held = Vec::new();
-        for (&id, tracked) in &self.tracked {
-            let missing = self.reading - tracked.seen;
-            let heard_of = match hears.get(&tracked.netns.inode) {
-                Some(hears) => *hears && tracked.overruns == self.overruns,
-                None => false,
+        for key in vanished {
+            let Some(tracked) = self.tracked.get(&key) else {
+                continue;
             };
-            if missing == 0 {
-            } else if crowded || (!heard_of && missing >= MISSING_READINGS) {
-                gone.push(id);
+            let missing = self.reading - tracked.seen;
+            let heard_of = hears.get(&key.netns).is_some_and(|&hears| hears)
+                && tracked.overruns == self.overruns;
+            if crowded || (!heard_of && missing >= MISSING_READINGS) {
+                self.lost_rows += u64::from(crowded);
+                let tracked = self.tracked.swap_remove(&key);
+                closed.extend(tracked.map(|tracked| self.close(&tracked)));
             } else if !self.owners.of(tracked.last.inode).is_empty() {
-                held.push(id);
-            }
-        }
-        if crowded {
-            self.lost_rows += gone.len() as u64;
-        }
-        for id in gone {
-            if let Some(tracked) = self.tracked.remove(&id) {
-                closed.push(self.close(tracked));
-            }
-        }
-        for id in held {
-            if let Some(tracked) = self.tracked.get(&id) {
-                let mut row = describe(&tracked.last, tracked.netns, tracked.direction);
+                let mut row = tracked.row();
                 row.state = SocketState::Closed;
-                row.payload = tracked.measured.map(|measured| measured.payload);
-                row.owner = self.ledger.account(id).and_then(Account::owner);
-                self.list(&mut row);
+                row.shared = false;
+                row.accuracy = Accuracy::LowerBound;
+                self.roster.saw(&mut row, |owner| self.owners.name(owner));
                 open.push(row);
             }
         }

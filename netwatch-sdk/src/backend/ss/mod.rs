@@ -14,32 +14,32 @@
 //! Privileges: none, but root or `CAP_SYS_PTRACE` for the processes of other users.
 //! Cost: a child process a reading, about 20 microseconds a socket.
 
+mod socket;
+
 use std::{
     collections::{HashMap, HashSet},
     fmt, fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    net::{IpAddr, SocketAddr, SocketAddrV6},
     os::unix::fs::MetadataExt,
     time::Instant,
 };
 
 use chrono::Utc;
-use nix::net::if_::if_nametoindex;
 
+use self::socket::{address, counters, direction, identity, is_remnant};
 use super::{
     Measure,
     ledger::{Holder, Ledger, Since},
     roster::Roster,
-    tcp_counters::{Fin, Measured, Sent, TcpCounters},
+    tcp_counters::{Fin, Measured, TcpCounters},
 };
 use crate::{
     Error, ErrorKind, Result,
     collector::{Packets, Status},
-    parse::ss::{SsEnd, SsHolder, SsOutput, SsSocket, parse_ss},
+    parse::ss::{SsHolder, SsOutput, SsSocket, parse_ss},
     platform::owners::Owners,
     reading::{
-        Accuracy, Attribution, Direction, Lost, Netns, Pid, ProcessId, Protocol, Reading, Socket,
-        SocketId, SocketState, Source,
+        Accuracy, Attribution, Direction, Lost, Netns, Pid, ProcessId, Reading, Socket, SocketId,
+        SocketState, Source,
     },
 };
 
@@ -48,9 +48,6 @@ use crate::{
 const FORMS: [&[&str]; 2] = [&["-tunapieOH"], &["-tunapie"]];
 /// A list can miss a socket while others come and go.
 const MISSING_READINGS: u64 = 2;
-/// Set in the numbers of sockets that have no cookie.
-const MADE_UP: u64 = 1 << 63;
-
 impl fmt::Debug for Ss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ss").finish_non_exhaustive()
@@ -243,7 +240,7 @@ impl Ss {
             row.owner = account.owner();
             row.shared = account.shared();
         }
-        self.roster.saw(&mut row);
+        self.roster.saw(&mut row, |_| None);
         row
     }
 
@@ -342,64 +339,6 @@ impl Measure for Ss {
             packets: Packets::NotCounted("`ss` knows no packets of one socket".to_owned()),
             ..Status::of(Source::Ss)
         }
-    }
-}
-
-/// What the kernel keeps of a TCP socket after the socket itself has gone.
-fn is_remnant(socket: &SsSocket) -> bool {
-    socket.protocol == Protocol::Tcp
-        && socket.tcp.is_none()
-        && matches!(socket.state, SocketState::TimeWait | SocketState::FinWait2)
-}
-
-fn identity(socket: &SsSocket) -> SocketId {
-    match socket.cookie {
-        Some(cookie) if cookie != 0 => SocketId(cookie),
-        _ => {
-            let mut hasher = DefaultHasher::new();
-            (socket.protocol, &socket.local, &socket.remote, socket.inode).hash(&mut hasher);
-            SocketId(hasher.finish() | MADE_UP)
-        }
-    }
-}
-
-fn direction(socket: &SsSocket, listening: &HashSet<u16>) -> Option<Direction> {
-    match socket.protocol {
-        Protocol::Tcp if socket.state == SocketState::Listen => Some(Direction::Listening),
-        Protocol::Tcp if listening.contains(&socket.local.port) => Some(Direction::Incoming),
-        _ => None,
-    }
-}
-
-fn counters(socket: &SsSocket, prints_sent: bool) -> Option<TcpCounters> {
-    let tcp = socket.tcp?;
-    let sent = match tcp.bytes_sent {
-        Some(sent) => Some(sent.saturating_sub(tcp.bytes_retrans)),
-        // Zero is left out.
-        None => prints_sent.then_some(0),
-    };
-    Some(TcpCounters {
-        state: socket.state,
-        receive_queue: socket.receive_queue,
-        bytes_received: tcp.bytes_received,
-        bytes_acked: tcp.bytes_acked,
-        send_queue: socket.send_queue,
-        sent: sent.map(|once| Sent {
-            once,
-            waiting: tcp.notsent,
-            all_acked: tcp.unacked == 0,
-        }),
-    })
-}
-
-fn address(end: &SsEnd) -> SocketAddr {
-    match end.address {
-        IpAddr::V6(address) if address.is_unicast_link_local() => {
-            let zone = end.zone.as_deref();
-            let scope = zone.and_then(|zone| if_nametoindex(zone).ok());
-            SocketAddrV6::new(address, end.port, 0, scope.unwrap_or_default()).into()
-        }
-        address => SocketAddr::new(address, end.port),
     }
 }
 

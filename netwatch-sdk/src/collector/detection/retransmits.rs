@@ -4,14 +4,21 @@ use std::collections::HashMap;
 
 use crate::{
     detect::{Actor, Event, Retransmits},
-    reading::{Reading, Socket, SocketId},
+    reading::{Netns, Reading, Socket, SocketId},
 };
 
 /// The figures of the previous reading.
 #[derive(Debug, Default)]
 pub(super) struct Previous {
     /// Segments sent again, and sent, by socket; `None` before the first reading.
-    sockets: Option<HashMap<SocketId, (u64, u64)>>,
+    sockets: Option<HashMap<Key, (u64, u64)>>,
+}
+
+/// Before Linux 5.3 a cookie is unique in its namespace only.
+type Key = (Option<Netns>, SocketId);
+
+const fn key(socket: &Socket) -> Key {
+    (socket.netns, socket.id)
 }
 
 impl Previous {
@@ -20,14 +27,14 @@ impl Previous {
     pub(super) fn update(&mut self, reading: &Reading, mut observe: impl FnMut(&Event<'_>)) {
         if let Some(sockets) = &self.sockets {
             for socket in reading.open.iter().chain(&reading.closed) {
-                let before = sockets.get(&socket.id).copied().unwrap_or_default();
+                let before = sockets.get(&key(socket)).copied().unwrap_or_default();
                 if let Some(event) = since(before, socket) {
                     observe(&event);
                 }
             }
         }
         let figures =
-            |socket: &Socket| (socket.id, (socket.retransmits.unwrap_or(0), sent(socket)));
+            |socket: &Socket| (key(socket), (socket.retransmits.unwrap_or(0), sent(socket)));
         self.sockets = Some(reading.open.iter().map(figures).collect());
     }
 }

@@ -23,7 +23,8 @@ pub(super) struct SocketDeltas {
 /// One socket.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
-    Cookie(u64),
+    /// Before Linux 5.3 a cookie is unique in its namespace only.
+    Cookie { netns: Option<u32>, cookie: u64 },
     Ends {
         protocol: String,
         local: String,
@@ -34,7 +35,10 @@ enum Key {
 impl Key {
     fn of(row: &ConnectionDetail) -> Self {
         match row.cookie {
-            Some(cookie) => Self::Cookie(cookie),
+            Some(cookie) => Self::Cookie {
+                netns: row.netns_inode,
+                cookie,
+            },
             None => Self::Ends {
                 protocol: row.protocol.clone(),
                 local: row.local_addr.clone(),
@@ -202,6 +206,24 @@ mod tests {
             [(1, 5, 0, 5.0, 0)]
         );
         assert_eq!(sampled(&mut deltas, later, &[closing]), []);
+    }
+
+    #[test]
+    fn sockets_of_two_namespaces_with_the_same_cookie_are_two() {
+        let (mut deltas, begin) = (SocketDeltas::default(), Instant::now());
+        let rows = |one, other| {
+            [(1, one), (2, other)].map(|(pid, rx)| ConnectionDetail {
+                cookie: Some(77),
+                netns_inode: Some(pid),
+                ..row(pid, "a", Some((rx, 0)))
+            })
+        };
+        sampled(&mut deltas, begin, &rows(1000, 5));
+        let later = begin + Duration::from_secs(1);
+        assert_eq!(
+            sampled(&mut deltas, later, &rows(1001, 7)),
+            [(1, 1, 0, 1.0, 1), (2, 2, 0, 2.0, 1)]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod events;
 mod message;
 pub(crate) mod parts;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -17,7 +17,9 @@ use netwatch_sdk::{
 use self::parts::{
     FAIL, FROM_53, MANY, MAPPED, NOISE, NX, PAGE, PLAIN, SHAPE, SILENT, SIX, SLOW, TUNNEL,
 };
-use crate::{director::Running, namespace::Namespace, observe, trial::alone};
+use crate::{
+    actor::unavailable, director::Running, namespace::Namespace, netlink, observe, trial::alone,
+};
 
 pub(crate) fn trials() -> Vec<Trial> {
     // The figures are the whole host's.
@@ -31,6 +33,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "dns-forwarder",
             "a query that a forwarder passes on counts once, its own count too",
             forwarder,
+        ),
+        alone(
+            "dns-translated",
+            "the same where the forwarder answers on another port behind a translation, as Docker's",
+            translated,
         ),
         alone(
             "dns-noise",
@@ -82,6 +89,8 @@ struct Scene {
     server: Running,
     v4: SocketAddr,
     v6: SocketAddr,
+    /// The same server, on an address that is not loopback's.
+    elsewhere: SocketAddr,
 }
 
 impl Scene {
@@ -89,9 +98,10 @@ impl Scene {
         let builder = settings(observe::exact()?);
         let reader = builder.start()?.reader();
         let place = Namespace::new()?;
+        place.enter(|| netlink::address("lo", parts::ELSEWHERE.into(), 32))?;
         let mut server = Running::start(&SHAPE, "serve", &[], Some(&place))?;
-        let [v4, v6] = server.ready()?[..] else {
-            anyhow::bail!("not two addresses");
+        let [v4, v6, elsewhere] = server.ready()?[..] else {
+            anyhow::bail!("not three addresses");
         };
         Ok(Self {
             reader,
@@ -99,6 +109,7 @@ impl Scene {
             server,
             v4,
             v6,
+            elsewhere,
         })
     }
 
@@ -197,17 +208,52 @@ fn exact() -> Result<()> {
 }
 
 fn forwarder() -> Result<()> {
-    let mut scene = Scene::new(|builder| builder)?;
+    let scene = Scene::new(|builder| builder)?;
     let mut forwarder = scene.start("forward", scene.v4)?;
-    let stub = forwarder.ready()?;
-    let stub = *stub.first().context("no address")?;
+    let stub = *forwarder.ready()?.first().context("no address")?;
+    forwarded(scene, forwarder, stub, ("nx", NX, NX))
+}
+
+/// As Docker does it: clients ask 127.0.0.11, and the packet filter sends that to the port
+/// that the forwarder listens on.
+fn translated() -> Result<()> {
+    let scene = Scene::new(|builder| builder)?;
+    let mut forwarder = scene.start("forward-translated", scene.elsewhere)?;
+    let listens = *forwarder.ready()?.first().context("no address")?;
+    let stub = SocketAddr::from(([127, 0, 0, 11], 53));
+    let rules = format!(
+        "add table ip nat
+         add chain ip nat output {{ type nat hook output priority -100; }}
+         add rule ip nat output ip daddr {} udp dport {} dnat to {listens}",
+        stub.ip(),
+        stub.port(),
+    );
+    let mut nft = Command::new("nft");
+    nft.arg(rules);
+    scene.place.place(&mut nft)?;
+    let output = nft.output().map_err(|error| unavailable("nft", error))?;
+    if !output.status.success() {
+        return Err(unavailable("nft", String::from_utf8_lossy(&output.stderr)));
+    }
+    forwarded(scene, forwarder, stub, ("fail", FAIL, 0))
+}
+
+/// Two clients ask a forwarder; `other` is the second, how much it asks, and how many
+/// names there are not.
+fn forwarded(
+    mut scene: Scene,
+    mut forwarder: Running,
+    stub: SocketAddr,
+    other: (&str, u16, u16),
+) -> Result<()> {
+    let (role, count, nxdomain) = other;
     let mut client = scene.start("drive", stub)?;
     client.done()?;
-    let mut second = scene.start("nx", stub)?;
+    let mut second = scene.start(role, stub)?;
     second.done()?;
     // Its last question of its own may still be on its way.
     let answered = |found: &Intelligence| figures(found, &forwarder).map(|(_, _, count, _)| count);
-    let all = u64::from(PLAIN + NX);
+    let all = u64::from(PLAIN + count);
     let mut found = scene.snapshot()?.1;
     for _ in 0..200 {
         if answered(&found)? == all {
@@ -218,7 +264,7 @@ fn forwarder() -> Result<()> {
     }
     let expected = (u64::from(PLAIN), 0, u64::from(PLAIN), 0);
     ensure!(figures(&found, &client)? == expected, "{:?}", found.dns_askers);
-    let expected = (u64::from(NX), 0, u64::from(NX), u64::from(NX));
+    let expected = (u64::from(count), 0, u64::from(count), u64::from(nxdomain));
     ensure!(figures(&found, &second)? == expected, "{:?}", found.dns_askers);
     // It passed each on, and asked one of its own for each.
     ensure!(

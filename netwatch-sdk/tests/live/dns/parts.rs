@@ -23,7 +23,8 @@ pub(crate) const SHAPE: Shape = Shape {
     serve: Some(serve),
     drive: |actor| ask(actor, "plain", PLAIN, Way::Connected),
     more: &[
-        ("forward", forward),
+        ("forward", |actor| forward(actor, (Ipv4Addr::new(127, 0, 0, 53), 53))),
+        ("forward-translated", |actor| forward(actor, (Ipv4Addr::new(127, 0, 0, 11), 0))),
         ("v6", |actor| ask(actor, "six", SIX, Way::Unconnected)),
         ("mapped", |actor| ask(actor, "mapped", MAPPED, Way::Unconnected)),
         ("mapped-to", |actor| ask(actor, "mapped-to", MAPPED, Way::Connected)),
@@ -39,6 +40,9 @@ pub(crate) const SHAPE: Shape = Shape {
     ],
     ..Shape::BASE
 };
+
+/// An address of the server's namespace that is not loopback's.
+pub(super) const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 
 pub(super) const PLAIN: u16 = 40;
 pub(super) const SIX: u16 = 30;
@@ -71,6 +75,7 @@ fn serve(_: &Actor) -> Result<()> {
     let sockets = [
         UdpSocket::bind((Ipv4Addr::LOCALHOST, 53))?,
         UdpSocket::bind((Ipv6Addr::LOCALHOST, 53))?,
+        UdpSocket::bind((ELSEWHERE, 53))?,
     ];
     let addresses = sockets.iter().map(UdpSocket::local_addr);
     let addresses = addresses.collect::<Result<_, _>>()?;
@@ -99,11 +104,11 @@ fn serve_on(socket: &UdpSocket) -> Result<()> {
     }
 }
 
-/// Passes on what it is asked on 127.0.0.53, under ids of its own; and asks for
+/// Passes on what it is asked on an address, under ids of its own; and asks for
 /// itself once for each.
-fn forward(actor: &Actor) -> Result<()> {
+fn forward(actor: &Actor, address: (Ipv4Addr, u16)) -> Result<()> {
     let upstream = actor.peer()?;
-    let stub = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 53), 53))?;
+    let stub = UdpSocket::bind(address)?;
     tell(&Event::Ready {
         addresses: vec![stub.local_addr()?],
     })?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 mod every_shape;
+mod flood;
 mod lost;
 pub(crate) mod traffic;
 mod unreachable;
@@ -70,6 +71,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "events-lost",
             "a buffer for 22 events: what is missing is counted exactly",
             lost::lost,
+        ),
+        alone(
+            "events-flood",
+            "300,000 attempts as fast as they can be made: none is lost, and a subscriber that is too slow is told how many it lost",
+            flood::run,
         ),
     ]
 }

@@ -17,7 +17,7 @@ use nix::{
     },
 };
 
-use super::attempt::Attempt;
+use super::{attempt::Attempt, flood};
 use crate::{
     actor::{Actor, hold, myself, tell},
     counted::CALL_LIMIT,
@@ -31,7 +31,7 @@ const BASE: Shape = Shape {
     about: "connections that open, fail and close in every way",
     serve: Some(serve),
     drive,
-    more: &[("prefork", prefork), ("few", few), ("unreachable", unreachable)],
+    more: &[("prefork", prefork), ("few", few), ("unreachable", unreachable), ("flood", flood::flood)],
     ..Shape::BASE
 };
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CLOSES, Elsewhere, SockDiag, ended_elsewhere, ends};
+use super::{CLOSES, Elsewhere, SockDiag, ended_elsewhere, ends, start};
 use crate::{
     backend::{
         Measure,
@@ -118,8 +118,7 @@ fn a_connection_that_closes_after_it_was_seen_is_exact_for_its_owner() {
 
 #[test]
 fn a_thousand_short_connections_are_exact() {
-    own_namespace();
-    let mut diag = SockDiag::start(false).unwrap();
+    let mut diag = start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..1000 {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -160,8 +159,7 @@ fn a_thousand_short_connections_are_exact() {
 
 #[test]
 fn counters_that_the_kernel_cleared_at_the_end_leave_the_last_figures_as_a_lower_bound() {
-    own_namespace();
-    let mut diag = SockDiag::start(false).unwrap();
+    let mut diag = start();
     let (client, server) = pair("127.0.0.1:0");
     exchange(&client, &server);
     diag.read().unwrap();
@@ -182,8 +180,7 @@ fn counters_that_the_kernel_cleared_at_the_end_leave_the_last_figures_as_a_lower
 
 #[test]
 fn counters_that_the_kernel_cleared_before_any_reading_leave_nothing_that_is_called_exact() {
-    own_namespace();
-    let mut diag = SockDiag::start(false).unwrap();
+    let mut diag = start();
     let (client, server) = pair("127.0.0.1:0");
     exchange(&client, &server);
     let none = libc::linger {
@@ -206,8 +203,7 @@ fn counters_that_the_kernel_cleared_before_any_reading_leave_nothing_that_is_cal
 
 #[test]
 fn without_room_for_all_ends_the_overrun_is_reported_and_nothing_claims_to_be_exact() {
-    own_namespace();
-    let mut diag = SockDiag::start(false).unwrap();
+    let mut diag = start();
     let (client, server) = pair("127.0.0.1:0");
     send(&client, &server, 1234);
     diag.read().unwrap();
@@ -240,8 +236,7 @@ fn without_room_for_all_ends_the_overrun_is_reported_and_nothing_claims_to_be_ex
 
 #[test]
 fn where_ends_cannot_be_heard_of_figures_are_a_lower_bound_and_the_reason_is_given() {
-    own_namespace();
-    let mut diag = SockDiag::start(false).unwrap();
+    let mut diag = start();
     let refused = crate::Error::new(crate::ErrorKind::Permission, "not permitted");
     diag.own().closings = Err(refused);
     let (client, server) = pair("127.0.0.1:0");

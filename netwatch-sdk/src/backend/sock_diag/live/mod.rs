@@ -31,6 +31,12 @@ impl SockDiag {
     }
 }
 
+/// In a network namespace of the test's own.
+fn start() -> SockDiag {
+    own_namespace();
+    SockDiag::start(false).unwrap()
+}
+
 /// Reads until both rows are among the closed ones: the kernel says so a moment later.
 fn ends(diag: &mut SockDiag, client: SocketAddr, server: SocketAddr) -> (Socket, Socket, Reading) {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -75,24 +81,31 @@ const CLOSES: [(&str, Close); 4] = [
     }),
 ];
 
-/// Another network namespace, at the other end of a cable.
+/// Another network namespace, with a process in it.
 struct Elsewhere(process::Child);
 
 impl Elsewhere {
     const HERE: &str = "10.77.0.1";
     const THERE: &str = "10.77.0.2";
 
-    fn connect() -> Self {
-        own_namespace();
+    /// With loopback only.
+    fn alone() -> Self {
         let mut child = Command::new("unshare")
-            .args(["--net", "sh", "-c", "echo ready && exec sleep 60"])
+            .args(["--net", "sh", "-c"])
+            .arg("ip link set lo up && echo ready && exec sleep 60")
             .stdout(Stdio::piped())
             .spawn()
             .expect("this test needs the command unshare (util-linux)");
         let stdout = child.stdout.as_mut().unwrap();
         stdout.read_exact(&mut [0]).unwrap();
-        let pid = child.id();
-        let elsewhere = Self(child);
+        Self(child)
+    }
+
+    /// At the other end of a cable, from a namespace of the test's own.
+    fn connect() -> Self {
+        own_namespace();
+        let elsewhere = Self::alone();
+        let pid = elsewhere.0.id();
         ip(&format!("link add v0 type veth peer name v1 netns {pid}"));
         ip(&format!("addr add {}/24 dev v0", Self::HERE));
         ip("link set v0 up");

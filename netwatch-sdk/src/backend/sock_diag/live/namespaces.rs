@@ -1,52 +1,27 @@
 //! Other network namespaces.
 
-use std::{
-    io::Read,
-    process::{self, Command, Stdio},
-    thread,
+use std::process;
+
+use super::{
+    super::{closing::Surroundings, listing::Listed, message::DiagSocket, namespace::Place},
+    Elsewhere, SockDiag, start,
 };
-
-use nix::sched::CloneFlags;
-
-use super::SockDiag;
 use crate::{
     backend::{
         Measure,
+        ledger::Since,
         loopback::{ANSWERED, SENT, assert_exact, exchange, open_row, pair, payload, row},
     },
-    reading::Accuracy,
+    reading::{Accuracy, Netns},
 };
 
 #[test]
 fn sockets_of_other_network_namespaces_are_read_too() {
-    let mut elsewhere = Command::new("unshare")
-        .args(["--net", "sh", "-c"])
-        .arg("ip link set lo up && ip addr show lo && exec sleep 30")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("this test needs the command unshare (util-linux)");
-    let mut up = [0];
-    elsewhere
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut up)
-        .unwrap();
+    let elsewhere = Elsewhere::alone();
     let mut diag = SockDiag::start(true).unwrap();
-    let inside = thread::spawn({
-        let path = format!("/proc/{}/ns/net", elsewhere.id());
-        move || {
-            let file = std::fs::File::open(path).unwrap();
-            nix::sched::setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-            let pair = pair("127.0.0.1:0");
-            exchange(&pair.0, &pair.1);
-            pair
-        }
-    });
-    let (client, server) = inside.join().unwrap();
+    let (client, server) = elsewhere.run(|| pair("127.0.0.1:0"));
+    exchange(&client, &server);
     let reading = diag.read().unwrap();
-    elsewhere.kill().unwrap();
-    elsewhere.wait().unwrap();
     let row = open_row(&reading, &client);
     assert_exact(row, ANSWERED, SENT);
     assert_exact(open_row(&reading, &server), SENT, ANSWERED);
@@ -59,30 +34,10 @@ fn sockets_of_other_network_namespaces_are_read_too() {
 #[test]
 fn a_namespace_that_appears_later_counts_from_its_first_byte() {
     let mut diag = SockDiag::start(true).unwrap();
-    let mut elsewhere = Command::new("unshare")
-        .args(["--net", "sh", "-c"])
-        .arg("ip link set lo up && ip addr show lo && exec sleep 30")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("this test needs the command unshare (util-linux)");
-    elsewhere
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut [0])
-        .unwrap();
-    let path = format!("/proc/{}/ns/net", elsewhere.id());
-    let inside = thread::spawn(move || {
-        let file = std::fs::File::open(path).unwrap();
-        nix::sched::setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-        let pair = pair("127.0.0.1:0");
-        exchange(&pair.0, &pair.1);
-        pair
-    });
-    let (client, _server) = inside.join().unwrap();
+    let elsewhere = Elsewhere::alone();
+    let (client, server) = elsewhere.run(|| pair("127.0.0.1:0"));
+    exchange(&client, &server);
     let reading = diag.read().unwrap();
-    elsewhere.kill().unwrap();
-    elsewhere.wait().unwrap();
     assert_exact(open_row(&reading, &client), ANSWERED, SENT);
     let this = row(&reading, process::id());
     let all = payload(SENT + ANSWERED, SENT + ANSWERED);
@@ -91,4 +46,63 @@ fn a_namespace_that_appears_later_counts_from_its_first_byte() {
     assert!(this.payload.tx_bytes >= all.tx_bytes, "{this:?}");
     // This process is older than the namespace's discovery.
     assert_ne!(this.accuracy, Accuracy::Exact);
+}
+
+/// As before Linux 5.3, where each namespace counts cookies from one.
+#[test]
+fn sockets_of_two_namespaces_with_the_same_cookie_are_two() {
+    let mut diag = start();
+    let (client, server) = pair("127.0.0.1:0");
+    exchange(&client, &server);
+    let mut sockets = Vec::new();
+    diag.own()
+        .lister
+        .list(|socket| sockets.extend(socket))
+        .unwrap();
+    let ends = (client.local_addr().unwrap(), server.local_addr().unwrap());
+    let near = sockets.iter().find(|it| it.ends() == Some(ends)).unwrap();
+    let mut closed = Vec::new();
+    for reading in 2..4 {
+        diag.reading = reading;
+        for inode in [1, 2] {
+            let listed = listed(inode, near);
+            assert_eq!(diag.count(listed, &mut closed), []);
+        }
+        let mut open = Vec::new();
+        diag.rows(&mut open, &mut closed);
+        let mut found: Vec<u32> = open.iter().map(|it| it.netns.unwrap().inode).collect();
+        found.sort_unstable();
+        assert_eq!(found, [1, 2]);
+        open.iter()
+            .for_each(|row| assert_exact(row, ANSWERED, SENT));
+    }
+    let mut last = listed(1, near);
+    last.changed.clear();
+    last.ends.push(near.clone());
+    diag.reading = 4;
+    diag.count(last, &mut closed);
+    assert_eq!(closed.len(), 1);
+    let left: Vec<u32> = diag.tracked.keys().map(|key| key.netns).collect();
+    assert_eq!(left, [2]);
+}
+
+/// A list with one socket in it.
+fn listed(inode: u32, socket: &DiagSocket) -> Listed {
+    let netns = Netns {
+        cookie: None,
+        inode,
+    };
+    Listed {
+        index: 0,
+        place: Place {
+            netns,
+            since: Since::Birth,
+            found: None,
+        },
+        changed: vec![socket.clone()],
+        remnants: Vec::new(),
+        ends: Vec::new(),
+        near: Surroundings::default(),
+        overruns: 0,
+    }
 }

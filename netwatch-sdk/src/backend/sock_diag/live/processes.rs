@@ -5,14 +5,17 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::{self, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use super::{SockDiag, ends};
+use super::{SockDiag, ends, start};
 use crate::{
     backend::{
         Measure,
         loopback::{
-            ANSWERED, SENT, assert_exact, exchange, open_row, own_namespace, pair, payload, row,
+            ANSWERED, SENT, assert_exact, exchange, find, open_row, own_namespace, pair, payload,
+            row,
         },
     },
     reading::Accuracy,
@@ -34,8 +37,7 @@ fn child() {
 
 #[test]
 fn each_process_gets_its_own_bytes_and_keeps_them_when_it_has_exited() {
-    own_namespace();
-    let mut diag = SockDiag::start(false).unwrap();
+    let mut diag = start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "backend::sock_diag::live::processes::child"])
@@ -58,6 +60,49 @@ fn each_process_gets_its_own_bytes_and_keeps_them_when_it_has_exited() {
     assert_eq!((theirs.accuracy, theirs.alive), (Accuracy::Exact, false));
     let ours = row(&reading, process::id());
     assert_eq!(ours.payload, payload(SENT, ANSWERED));
+}
+
+#[test]
+fn an_idle_socket_that_is_passed_on_goes_to_who_has_it_under_the_name_that_it_has() {
+    let mut diag = start();
+    let (client, server) = pair("127.0.0.1:0");
+    exchange(&client, &server);
+    for _ in 0..3 {
+        let reading = diag.read().unwrap();
+        let near = open_row(&reading, &client);
+        assert_exact(near, ANSWERED, SENT);
+        assert_eq!(near.owner.unwrap().pid.0, process::id());
+        assert_eq!(row(&reading, process::id()).sockets, 2);
+    }
+    let (near, far) = (client.local_addr().unwrap(), server.local_addr().unwrap());
+    let mut heir = Command::new("sh")
+        .args(["-c", "read word && exec sleep 60"])
+        .stdin(Stdio::piped())
+        .stdout(std::os::fd::OwnedFd::from(client))
+        .spawn()
+        .unwrap();
+    // A socket that appears is what makes it look for holders.
+    let _appeared = pair("127.0.0.1:0");
+    let pid = heir.id();
+    let named = |diag: &mut SockDiag, name: &str| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let reading = diag.read().unwrap();
+            let row = find(&reading.open, near, far).unwrap();
+            assert_exact(row, ANSWERED, SENT);
+            assert_eq!(row.owner.unwrap().pid.0, pid);
+            if row.owner_name.as_deref() == Some(name) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{row:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    named(&mut diag, "sh");
+    heir.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    named(&mut diag, "sleep");
+    heir.kill().unwrap();
+    heir.wait().unwrap();
 }
 
 const CHILD_USER: &str = "NETWATCH_TEST_USER";
