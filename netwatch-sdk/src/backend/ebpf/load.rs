@@ -183,7 +183,8 @@ impl Kernel {
             attach_all(ebpf, &[program], btf, None)?;
         }
         let has_double = match program.unpreempted_double() {
-            Some(double) => attach_unpreempted(ebpf, double)?,
+            // A function returns before the tracepoint, whatever was attached when.
+            Some(double) => attach_unpreempted(ebpf, double, !is_last)?,
             None => false,
         };
         if !has_double {
@@ -413,11 +414,12 @@ fn iterate(
 
 /// Attaches a double that the kernel does not preempt, and says whether it is there: it may
 /// be for another program already, and it must run after its program.
-fn attach_unpreempted(ebpf: &mut Ebpf, double: Program) -> Result<bool> {
+fn attach_unpreempted(ebpf: &mut Ebpf, double: Program, order_matters: bool) -> Result<bool> {
     if find::<TracePoint>(ebpf, double.name)?.fd().is_ok() {
         return Ok(true);
     }
-    let kept = attach_all(ebpf, &[double], None, None).and_then(|()| order::is_kept(ebpf));
+    let attached = attach_all(ebpf, &[double], None, None);
+    let kept = attached.and_then(|()| Ok(!order_matters || order::is_kept(ebpf)?));
     let why = match kept {
         Ok(true) => return Ok(true),
         Ok(false) => "others were there before".to_owned(),

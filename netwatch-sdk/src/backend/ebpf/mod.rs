@@ -482,8 +482,8 @@ impl Measure for Ebpf {
         }
         if self.loaded.doubles_are_preempted {
             limits.push(
-                "calls that the kernel skips may be missed, as what makes up for them can be \
-                 skipped too: tracefs cannot be read, or another tracer of sock_send_length was \
+                "calls may be missed, as what makes up for preempted programs can be preempted \
+                 itself: tracefs cannot be read, or another tracer of sock_send_length was \
                  here before"
                     .to_owned(),
             );

@@ -154,7 +154,7 @@ fn run() -> Result<()> {
         return Err(anyhow!("more was counted than moved: {said}"));
     };
     let limits = reader.collector().status().limits;
-    let can_be_missed = limits.iter().any(|limit| limit.contains("can be skipped too"));
+    let can_be_missed = limits.iter().any(|limit| limit.contains("can be preempted itself"));
     let most = if can_be_missed {
         missed * LONGEST as u64
     } else {
