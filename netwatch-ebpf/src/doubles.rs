@@ -265,7 +265,7 @@ pub fn sock_send_length_again(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
     again::<{ counters::RECOVERED_RECEIVES }>(|| {
-        payload::received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2))
+        payload::received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     });
     0
 }

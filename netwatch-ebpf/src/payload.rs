@@ -67,7 +67,7 @@ pub fn sent(sk: Sock<false>, ret: i32) {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     doubles::first::<{ counters::RECOVERED_RECEIVES }>(|| {
-        received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2))
+        received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     });
     0
 }
