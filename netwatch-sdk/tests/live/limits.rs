@@ -32,8 +32,8 @@ const KNOWN: &[Limit] = &[
     },
     Limit {
         test: "closed-ports-",
-        says: "does not say why it drops packets",
-        why: "the reason came with Linux 5.17",
+        says: "hides where its functions are",
+        why: "before Linux 5.17 the function that drops a packet says why",
     },
     Limit {
         test: "dns-translated",

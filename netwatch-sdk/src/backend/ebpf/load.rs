@@ -1,6 +1,6 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
+use std::{cell::OnceCell, fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -10,7 +10,7 @@ use aya::{
         TracePoint,
     },
 };
-use netwatch_common::{counters, dns};
+use netwatch_common::{closed_port, counters, dns};
 use zerocopy::IntoBytes as _;
 
 use super::{
@@ -74,6 +74,8 @@ impl MapSizes {
     }
 }
 
+const NO_RECEIVERS: [[u64; 2]; closed_port::RECEIVERS] = [[0; 2]; closed_port::RECEIVERS];
+
 /// Sockets that can be getting an owner at the same time.
 const CLAIMS: u32 = 1024;
 /// Threads that can be in a function whose return is probed, at the same time.
@@ -113,6 +115,7 @@ struct Kernel {
     layout: Layout,
     btf: aya::Btf,
     symbols: Symbols,
+    receivers: OnceCell<[[u64; 2]; closed_port::RECEIVERS]>,
 }
 
 /// Loads and attaches everything, with the first of the hooks that also counts; or says
@@ -140,6 +143,7 @@ impl Kernel {
             btf: aya::Btf::from_sys_fs()
                 .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
             symbols: Symbols::default(),
+            receivers: OnceCell::new(),
         })
     }
 
@@ -265,11 +269,25 @@ impl Kernel {
         Ok(loaded)
     }
 
+    /// The functions that drop a packet to a closed port, where the kernel does not say why
+    /// it drops one; zeros where it does.
+    fn receivers(&self) -> Result<[[u64; 2]; closed_port::RECEIVERS]> {
+        if self.layout.no_socket.is_some() {
+            return Ok(NO_RECEIVERS);
+        }
+        if let Some(receivers) = self.receivers.get() {
+            return Ok(*receivers);
+        }
+        let receivers = self.symbols.extents(programs::RECEIVERS)?;
+        Ok(*self.receivers.get_or_init(|| receivers))
+    }
+
     fn watch_closed_ports(&self, ebpf: &mut Ebpf) -> Result<()> {
-        if self.layout.no_socket.is_none() {
+        if self.layout.no_socket.is_none() && self.receivers()? == NO_RECEIVERS {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                "this kernel does not say why it drops packets (Linux 5.17 does)",
+                "this kernel does not say why it drops packets (Linux 5.17 does), and hides \
+                 where its functions are (kernel.kptr_restrict)",
             ));
         }
         self.attach_all(ebpf, programs::CLOSED_PORTS, false)
@@ -323,6 +341,11 @@ impl Kernel {
             (true, Hook::Fentry) => 2,
             (true, _) => 1,
         };
+        let receivers = match sizes.closed_ports {
+            0 => NO_RECEIVERS,
+            // Why there are none is told where the program is to be attached.
+            _ => self.receivers().unwrap_or_default(),
+        };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&self.btf))
             .override_global("OFFSETS", self.layout.offsets.as_bytes(), true)
@@ -342,6 +365,7 @@ impl Kernel {
                 &self.layout.no_socket.unwrap_or(u32::MAX),
                 true,
             )
+            .override_global("RECEIVERS", receivers.as_bytes(), true)
             .override_global(aya_log::LEVEL, &log_level, true)
             // One more for `ProcessKey::TEST`.
             .map_max_entries("PROCESSES", sizes.processes.saturating_add(1))

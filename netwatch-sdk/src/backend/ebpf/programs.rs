@@ -369,6 +369,14 @@ const LIFECYCLE: &[Program] = &[
 /// Who tries ports that nobody has, for the detectors. Any rung can do without.
 pub(super) const CLOSED_PORTS: &[Program] = &[tracepoint("kfree_skb")];
 
+/// The functions that drop a packet for want of a socket.
+pub(super) const RECEIVERS: [&str; netwatch_common::closed_port::RECEIVERS] = [
+    "tcp_v4_rcv",
+    "tcp_v6_rcv",
+    "__udp4_lib_rcv",
+    "__udp6_lib_rcv",
+];
+
 /// All that the rung `cgroup` has, in place of any of the others.
 pub(super) const FLOWS: &[Program] = &[
     Program {
