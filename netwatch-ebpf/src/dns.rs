@@ -237,14 +237,10 @@ unsafe fn addresses<const EGRESS: bool>(ctx: &SkBuffContext, sk: *mut bpf_sock, 
     }
 }
 
-/// Readings take the messages; the feed's thread while someone listens, else only before
-/// there is no room.
+/// Readings take the messages; the feed's thread before there is no room, and while
+/// someone listens: then it is woken if it has read everything before.
 #[inline(always)]
 fn wakeup() -> u64 {
-    if told() {
-        // Not only when all before was read: messages from before it was told woke nobody.
-        return BPF_RB_FORCE_WAKEUP.into();
-    }
     let ring = (&raw const DNS).cast_mut().cast();
     // SAFETY: a ring buffer.
     let (used, size) = unsafe {
@@ -255,6 +251,8 @@ fn wakeup() -> u64 {
     };
     u64::from(if used > size / 4 {
         BPF_RB_FORCE_WAKEUP
+    } else if told() {
+        0
     } else {
         BPF_RB_NO_WAKEUP
     })

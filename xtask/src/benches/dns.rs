@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use netwatch_sdk::{Backend, Builder, Collector};
+use netwatch_sdk::{
+    Backend, Builder, Collector,
+    event::{Event, Topic},
+};
 
 use crate::{
     clock,
@@ -45,7 +48,28 @@ pub(crate) fn messages(rounds: u16) -> Result<Vec<Row>> {
         drop(reader);
         Ok(used)
     };
-    let measured = rounds::turns(rounds, [&mut without, &mut packets, &mut detectors])?;
+    let mut telling = Vec::new();
+    let mut listening = || {
+        let mut events = start(Builder::without_detectors)?.events_of(&[Topic::Dns])?;
+        let before = clock::process()?;
+        let used = lookups.run()?;
+        let (mut told, mut lost) = (0, 0);
+        while told + lost < MESSAGES as u64 {
+            match events.next_within(Duration::from_secs(5)) {
+                Some(Event::Lost(missing)) => lost += missing.events,
+                Some(_) => told += 1,
+                None => anyhow::bail!("{told} events, {lost} lost"),
+            }
+        }
+        anyhow::ensure!(lost == 0, "{lost} events lost");
+        let all = clock::process()?.saturating_sub(before);
+        telling.push(all.saturating_sub(used).as_nanos() as f64 / MESSAGES);
+        Ok(used)
+    };
+    let measured = rounds::turns(
+        rounds,
+        [&mut without, &mut packets, &mut detectors, &mut listening],
+    )?;
     let a_message = |used: Duration| used.as_nanos() as f64 / MESSAGES;
     let more = |of: usize, than: usize| {
         Spread::of(measured.iter().filter_map(|sides| {
@@ -70,6 +94,16 @@ pub(crate) fn messages(rounds: u16) -> Result<Vec<Row>> {
             "a DNS message, read and shown to the detectors",
             "ns",
             Spread::of(detecting)?,
+        ),
+        Row::new(
+            "a DNS message, more with a subscriber of DNS events",
+            "ns",
+            more(3, 1)?,
+        ),
+        Row::new(
+            "a DNS message, given to that subscriber",
+            "ns",
+            Spread::of(telling)?,
         ),
     ])
 }

@@ -28,7 +28,7 @@ use super::{
     dns::Dns,
     events::{self, Context, Decode},
     load::Loaded,
-    syscall::IteratorLink,
+    syscall::{self, IteratorLink},
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -174,13 +174,15 @@ impl Feed for EbpfFeed {
 
     fn tell_dns(&self, told: bool, sink: &dyn Sink) -> Result<()> {
         let Some(dns) = &self.dns else { return Ok(()) };
-        let mut dns = lock(dns);
-        if told {
-            dns.drain(&mut |message| sink.dns(&message))?;
-        }
         lock(&self.maps.counters)
             .set(counters::DNS_TOLD, u64::from(told), 0)
-            .map_err(failed)
+            .map_err(failed)?;
+        if told {
+            // What is in the ring by then wakes nobody, nor would what comes after it.
+            syscall::wait_for_running_programs();
+            lock(dns).drain(&mut |message| sink.dns(&message))?;
+        }
+        Ok(())
     }
 
     fn lost(&self) -> u64 {

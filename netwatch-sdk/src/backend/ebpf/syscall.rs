@@ -220,6 +220,15 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(info.recursion_misses)
 }
 
+/// Waits until every run of a program that has begun has ended: they are readers of RCU, and
+/// this is the system call that waits for those. About 20 ms. Does nothing on a kernel that
+/// refuses it (`nohz_full`).
+pub(super) fn wait_for_running_programs() {
+    const MEMBARRIER_CMD_GLOBAL: i32 = 1;
+    // SAFETY: takes numbers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+}
+
 fn raw(fd: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)
 }
