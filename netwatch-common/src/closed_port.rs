@@ -28,5 +28,8 @@ pub struct Tried {
     pub destination: [u64; 2],
 }
 
+/// How many functions `RECEIVERS` has room for: of TCP and UDP over IPv4 and IPv6.
+pub const RECEIVERS: usize = 4;
+
 const _: () = assert!(size_of::<ClosedPort>() == 24);
 const _: () = assert!(size_of::<Tried>() == 24);

@@ -2,11 +2,11 @@
 //!
 //! | hook | kernel prototype | since |
 //! |---|---|---|
-//! | tp_btf `kfree_skb` | `(struct sk_buff *skb, void *location, enum skb_drop_reason reason, …)` | 5.17 with the reason |
+//! | tp_btf `kfree_skb` | `(struct sk_buff *skb, void *location, enum skb_drop_reason reason, …)` | 5.17 with the reason; 4.16 |
 //!
-//! The kernel has no socket for such a packet, so no other program runs. Every packet
-//! that is dropped for another reason passes here too, and costs the comparison of one
-//! number. A source that tries the same port again before the next reading is in the map
+//! The kernel has no socket for such a packet, so no other program runs. Before it told the
+//! reason, the function that drops the packet says it. Every packet
+//! that is dropped for another reason passes here too, and costs a comparison or four. A source that tries the same port again before the next reading is in the map
 //! already: a flood costs a look-up a packet and no memory.
 //! Not looked at: TCP over loopback. Not seen: what a packet filter drops or answers in the kernel's place, and IPv6 with
 //! extension headers.
@@ -20,7 +20,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use netwatch_common::{
-    closed_port::{ClosedPort, Tried},
+    closed_port::{self, ClosedPort, Tried},
     counters,
 };
 
@@ -33,7 +33,15 @@ use crate::{
 /// This kernel's number of `SKB_DROP_REASON_NO_SOCKET`. Patched before the programs are
 /// loaded.
 #[unsafe(no_mangle)]
-static NO_SOCKET: u32 = u32::MAX;
+static NO_SOCKET: u32 = NOT_TOLD;
+
+/// The kernel tells no reason.
+const NOT_TOLD: u32 = u32::MAX;
+
+/// The functions that find no socket, where the kernel tells no reason: where each begins,
+/// and its length. Patched likewise.
+#[unsafe(no_mangle)]
+static RECEIVERS: [[u64; 2]; closed_port::RECEIVERS] = [[0; 2]; closed_port::RECEIVERS];
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -48,10 +56,29 @@ const EXISTS: i32 = -17;
 pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a static; volatile, because the loader changes it.
     let no_socket = unsafe { (&raw const NO_SOCKET).read_volatile() };
-    if ctx.arg::<u32>(2) == no_socket {
+    let is_closed = if no_socket == NOT_TOLD {
+        is_by_receiver(ctx.arg(1))
+    } else {
+        ctx.arg::<u32>(2) == no_socket
+    };
+    if is_closed {
         note(Skb(ctx.arg(0)));
     }
     0
+}
+
+/// Whether a packet was dropped by a function that then found no socket for it, or next to
+/// always did: these drop for a wrong checksum, too.
+#[inline(always)]
+fn is_by_receiver(location: u64) -> bool {
+    for receiver in &RECEIVERS {
+        // SAFETY: as above.
+        let [start, length] = unsafe { (&raw const *receiver).read_volatile() };
+        if location.wrapping_sub(start) < length {
+            return true;
+        }
+    }
+    false
 }
 
 #[inline(always)]

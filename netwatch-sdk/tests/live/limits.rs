@@ -32,8 +32,8 @@ const KNOWN: &[Limit] = &[
     },
     Limit {
         test: "closed-ports-",
-        says: "does not say why it drops packets",
-        why: "the reason came with Linux 5.17",
+        says: "hides where its functions are",
+        why: "before Linux 5.17 the function that drops a packet says why",
     },
     Limit {
         test: "dns-translated",
@@ -94,6 +94,11 @@ const KNOWN: &[Limit] = &[
         test: "missed-runs",
         says: "the kernel skipped no run",
         why: "before Linux 6.1 programs on tracepoints run inside each other; one CPU has no other",
+    },
+    Limit {
+        test: "preempted-runs",
+        says: "the kernel skipped no run",
+        why: "the kernel does not preempt kernel programs here",
     },
     Limit {
         test: "missed-runs",

@@ -15,14 +15,24 @@ pub(super) struct Symbols {
 impl Symbols {
     /// Whether the kernel, or a module that is loaded, has a symbol.
     pub(super) fn has(&self, symbol: &str) -> Result<bool> {
-        let lines = match self.lines.get() {
-            Some(lines) => lines,
-            None => {
-                let lines = fs::read(PATH).map_err(|error| Error::io(PATH, error))?;
-                self.lines.get_or_init(|| lines)
-            }
-        };
-        Ok(has(lines, symbol))
+        Ok(has(self.lines()?, symbol))
+    }
+
+    /// Where functions begin, and their lengths up to the next symbol. Zeros for one that is
+    /// not there, and where addresses are hidden.
+    pub(super) fn extents<const COUNT: usize>(
+        &self,
+        functions: [&str; COUNT],
+    ) -> Result<[[u64; 2]; COUNT]> {
+        Ok(extents(self.lines()?, functions))
+    }
+
+    fn lines(&self) -> Result<&[u8]> {
+        if let Some(lines) = self.lines.get() {
+            return Ok(lines);
+        }
+        let lines = fs::read(PATH).map_err(|error| Error::io(PATH, error))?;
+        Ok(self.lines.get_or_init(|| lines))
     }
 }
 
@@ -32,6 +42,38 @@ fn has(lines: &[u8], symbol: &str) -> bool {
         .split(|&byte| byte == b'\n')
         .filter_map(|line| line.split(u8::is_ascii_whitespace).nth(2))
         .any(|name| name == symbol.as_bytes())
+}
+
+fn extents<const COUNT: usize>(lines: &[u8], functions: [&str; COUNT]) -> [[u64; 2]; COUNT] {
+    let symbols = || {
+        lines.split(|&byte| byte == b'\n').filter_map(|line| {
+            let mut words = line.split(u8::is_ascii_whitespace);
+            let address = std::str::from_utf8(words.next()?).ok()?;
+            let address = u64::from_str_radix(address, 16).ok()?;
+            Some((address, words.nth(1)?))
+        })
+    };
+    let mut extents = [[0, u64::MAX]; COUNT];
+    for (address, name) in symbols() {
+        for (extent, function) in extents.iter_mut().zip(functions) {
+            if name == function.as_bytes() {
+                extent[0] = address;
+            }
+        }
+    }
+    for (address, _) in symbols() {
+        for [start, length] in &mut extents {
+            if address > *start {
+                *length = (*length).min(address - *start);
+            }
+        }
+    }
+    for extent in &mut extents {
+        if extent[0] == 0 || extent[1] == u64::MAX {
+            *extent = [0; 2];
+        }
+    }
+    extents
 }
 
 #[cfg(test)]
@@ -46,5 +88,18 @@ mod tests {
         assert!(!has(lines, "tcp_send"));
         assert!(!has(lines, "[tls]"));
         assert!(!has(lines, ""));
+    }
+
+    #[test]
+    fn a_function_ends_where_the_next_symbol_begins() {
+        let lines = b"ffff1000 T a\nffff1400 T c\nffff1000 t alias\nffff1200 t b\t[m]\nhalf\n";
+        let found = extents(lines, ["a", "b", "c", "d"]);
+        assert_eq!(found[..2], [[0xffff_1000, 0x200], [0xffff_1200, 0x200]]);
+        assert_eq!(
+            found[2..],
+            [[0; 2]; 2],
+            "one without an end, and one that is not there"
+        );
+        assert_eq!(extents(b"0 T hidden\n0 T too\n", ["hidden"]), [[0; 2]]);
     }
 }

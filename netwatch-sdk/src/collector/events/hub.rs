@@ -170,3 +170,62 @@ impl Drop for Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::collector::events::queue::Queue;
+
+    /// Notes what it is told.
+    #[derive(Debug, Default)]
+    struct Noting {
+        told: AtomicBool,
+        calls: AtomicUsize,
+    }
+
+    #[derive(Debug)]
+    struct Endless;
+
+    impl Running for Endless {
+        fn is_over(&self) -> bool {
+            false
+        }
+    }
+
+    impl Feed for Noting {
+        fn start(&self, _sink: Arc<dyn Sink>) -> Result<Box<dyn Running>> {
+            Ok(Box::new(Endless))
+        }
+
+        fn tell_dns(&self, told: bool, _sink: &dyn Sink) -> Result<()> {
+            self.told.store(told, Relaxed);
+            self.calls.fetch_add(1, Relaxed);
+            Ok(())
+        }
+
+        fn lost(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn dns_is_told_from_the_first_who_wants_it_to_the_last() {
+        let feed = Arc::new(Noting::default());
+        let hub = Hub::new(Arc::clone(&feed) as Arc<dyn Feed>);
+        let subscribe = |topic| hub.subscribe(Arc::new(Queue::new(1, &[topic]))).unwrap();
+        let state = || (feed.told.load(Relaxed), feed.calls.load(Relaxed));
+        let connections = subscribe(Topic::Connections);
+        assert_eq!(state(), (false, 0));
+        let (one, other) = (subscribe(Topic::Dns), subscribe(Topic::Dns));
+        assert_eq!(state(), (true, 1));
+        drop((one, connections));
+        assert_eq!(state(), (true, 1));
+        drop(other);
+        assert_eq!(state(), (false, 2));
+        assert!(lock(&hub.sinks.questions).is_none());
+        drop(subscribe(Topic::Dns));
+        assert_eq!(state(), (false, 4));
+    }
+}
