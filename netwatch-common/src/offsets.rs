@@ -45,6 +45,7 @@ offsets! {
     sock_remote_v6: "sock" . "__sk_common.skc_v6_daddr",
     sock_net: "sock" . "__sk_common.skc_net.net",
     sock_cookie: "sock" . "__sk_common.skc_cookie.counter",
+    sock_flags: "sock" . "__sk_common.skc_flags",
     sock_error: "sock" . "sk_err",
     sock_protocol: "sock" . "sk_protocol",
     sock_uid: "sock" . "sk_uid",

@@ -114,6 +114,13 @@ impl<const PROBE: bool> Sock<PROBE> {
         self.field(offset!(sock_uid))
     }
 
+    /// TCP: its peer's FIN has arrived.
+    #[inline(always)]
+    pub fn has_fin(self) -> bool {
+        const SOCK_DONE: u64 = 1 << 1;
+        self.field::<u64>(offset!(sock_flags)) & SOCK_DONE != 0
+    }
+
     /// A number of `errno`; 0 for none.
     #[inline(always)]
     pub fn error(self) -> u32 {
@@ -312,6 +319,12 @@ impl<const PROBE: bool> Tcp<PROBE> {
     #[inline(always)]
     pub fn copied_seq(self) -> u32 {
         self.field(offset!(tcp_copied_seq))
+    }
+
+    /// Up to where the peer's data and its FIN have arrived.
+    #[inline(always)]
+    pub fn rcv_nxt(self) -> u32 {
+        self.field(offset!(tcp_rcv_nxt))
     }
 
     /// Bytes that were read from the stream since it was established.

@@ -114,16 +114,20 @@ pub fn read_stream<const TABLE: bool>(sk: Sock<false>) {
         count(counters::UNTRACKED_CALLS, 1);
         return;
     };
-    let now = tcp.copied_seq();
+    let end = tcp.copied_seq();
+    // `splice` at the end of the stream moves it over the FIN, which has a number too.
+    let fin = u32::from(sk.has_fin() && end == tcp.rcv_nxt());
+    let now = end.wrapping_sub(fin);
     // SAFETY: a map value, checked for null; the socket's lock orders all writers
     // of `copied_seq` but the seeding iterator, which writes only unmarked records.
     let read = unsafe {
         let read = if (*record).flags & FLAG_MARKED != 0 {
-            u64::from(now.wrapping_sub((*record).copied_seq))
+            // Not positive where the mark was set behind the FIN.
+            now.wrapping_sub((*record).copied_seq).cast_signed().max(0) as u64
         } else {
             (*record).flags |= FLAG_MARKED;
             if seeded() && !sk.is_kernel() {
-                tcp.consumed()
+                tcp.consumed().wrapping_sub(u64::from(fin))
             } else {
                 0
             }

@@ -36,9 +36,9 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         stem: "tcp-splice-from-socket",
-        about: "a TCP socket to a pipe by splice",
+        about: "a TCP socket to a pipe by splice, to the end of the stream",
         serve: Some(socket_to_pipe),
-        drive: send,
+        drive: send_and_shut,
         ..Shape::BASE
     },
     Shape {
@@ -59,6 +59,13 @@ fn receive(actor: &Actor) -> Result<()> {
 fn send(actor: &Actor) -> Result<()> {
     let socket = stream::connect_one(actor)?;
     send_all(calls::send, &socket, TOTAL, 64 * 1024)?;
+    actor.finish(&[&socket])
+}
+
+fn send_and_shut(actor: &Actor) -> Result<()> {
+    let socket = stream::connect_one(actor)?;
+    send_all(calls::send, &socket, TOTAL, 64 * 1024)?;
+    socket.shutdown()?;
     actor.finish(&[&socket])
 }
 
@@ -100,6 +107,8 @@ fn socket_to_pipe(actor: &Actor) -> Result<()> {
     while left > 0 {
         left -= splice_once(&socket, &from, &into, left)?;
     }
+    let more = splice(&socket, None, &into, None, 1, SpliceFFlags::empty())?;
+    ensure!(more == 0, "bytes after the last");
     actor.finish(&[&listener, &socket])
 }
 
