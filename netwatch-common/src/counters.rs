@@ -39,5 +39,15 @@ pub const RECOVERED_STATES: u32 = 16;
 pub const RECOVERED_ENDS: u32 = 17;
 /// 1 while someone listens to DNS messages.
 pub const DNS_TOLD: u32 = 18;
+/// Likewise: send calls, less those that the first program left to its double.
+pub const RECOVERED_SENDS: u32 = 19;
+/// Likewise: receive calls.
+pub const RECOVERED_RECEIVES: u32 = 20;
+/// Likewise: reads of a TCP stream.
+pub const RECOVERED_READS: u32 = 21;
+/// Likewise: send calls on IPv6 sockets, where those have a program of their own.
+pub const RECOVERED_SENDS_V6: u32 = 22;
+/// Likewise: receive calls.
+pub const RECOVERED_RECEIVES_V6: u32 = 23;
 /// How many there are.
-pub const LEN: u32 = 19;
+pub const LEN: u32 = 24;

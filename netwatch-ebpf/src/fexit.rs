@@ -15,45 +15,47 @@ use core::ffi::c_void;
 
 use aya_ebpf::{macros::fexit, programs::FExitContext};
 
-use crate::{kernel::socket_of, payload};
+use netwatch_common::counters;
+
+use crate::{doubles, kernel::socket_of, payload};
 
 /// A send call on an IPv4 socket returned.
 #[fexit(function = "inet_sendmsg")]
 pub fn inet_sendmsg(ctx: FExitContext) -> i32 {
-    sent(&ctx);
+    doubles::first::<{ counters::RECOVERED_SENDS }>(|| sent(&ctx));
     0
 }
 
 /// A send call on an IPv6 socket returned.
 #[fexit(function = "inet6_sendmsg")]
 pub fn inet6_sendmsg(ctx: FExitContext) -> i32 {
-    sent(&ctx);
+    doubles::first::<{ counters::RECOVERED_SENDS_V6 }>(|| sent(&ctx));
     0
 }
 
 /// A receive call on an IPv4 socket returned.
 #[fexit(function = "inet_recvmsg")]
 pub fn inet_recvmsg(ctx: FExitContext) -> i32 {
-    received(&ctx);
+    doubles::first::<{ counters::RECOVERED_RECEIVES }>(|| received(&ctx));
     0
 }
 
 /// A receive call on an IPv6 socket returned.
 #[fexit(function = "inet6_recvmsg")]
 pub fn inet6_recvmsg(ctx: FExitContext) -> i32 {
-    received(&ctx);
+    doubles::first::<{ counters::RECOVERED_RECEIVES_V6 }>(|| received(&ctx));
     0
 }
 
 // The result follows the arguments; the loader compares their number with the BTF.
 
 #[inline(always)]
-fn sent(ctx: &FExitContext) {
+pub fn sent(ctx: &FExitContext) {
     payload::sent(socket_of(ctx.arg::<*const c_void>(0)), ctx.arg(3));
 }
 
 #[inline(always)]
-fn received(ctx: &FExitContext) {
+pub fn received(ctx: &FExitContext) {
     payload::received(
         socket_of(ctx.arg::<*const c_void>(0)),
         ctx.arg(4),

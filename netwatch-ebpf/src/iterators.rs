@@ -24,7 +24,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    events,
+    doubles, events,
     kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, TCP_LISTEN, Task, socket_of, socket_of_file},
     maps::{OPEN, count, list_whole, seeded},
     packets, processes, records, store,
@@ -217,6 +217,8 @@ unsafe fn list<const TABLE: bool>(
     is_sound: impl FnOnce() -> bool,
 ) -> i32 {
     // SAFETY: the caller's promise.
+    unsafe { doubles::settle::<false>(sk.0, record) };
+    // SAFETY: likewise.
     let (sum, listed, is_over) =
         unsafe { (records::sum(record), (*record).listed, is_over(record)) };
     let settled = SocketRecord::settled(sum);

@@ -242,6 +242,31 @@ impl<const PROBE: bool> Sock<PROBE> {
     }
 }
 
+/// What a classic program on `sock_send_length` or `sock_recv_length` is given.
+#[derive(Clone, Copy)]
+pub struct CallEvent(pub *const c_void);
+
+impl CallEvent {
+    #[inline(always)]
+    pub fn sk(self) -> Sock<true> {
+        // SAFETY: the program's context.
+        Sock(unsafe { load::<_, true>(self.0, offset!(event_sk)) })
+    }
+
+    /// What the call returned.
+    #[inline(always)]
+    pub fn result(self) -> i32 {
+        // SAFETY: as above.
+        unsafe { load::<_, true>(self.0, offset!(event_result)) }
+    }
+
+    #[inline(always)]
+    pub fn flags(self) -> i32 {
+        // SAFETY: as above.
+        unsafe { load::<_, true>(self.0, offset!(event_flags)) }
+    }
+}
+
 /// The `struct sock` of a `struct socket`.
 #[inline(always)]
 pub fn socket_of<const PROBE: bool>(socket: *const c_void) -> Sock<PROBE> {

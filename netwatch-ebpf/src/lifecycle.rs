@@ -36,7 +36,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic, events,
+    atomic, doubles, events,
     kernel::{
         IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
     },
@@ -92,6 +92,7 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     unsafe {
         if let Some(record) = store::find(ctx.as_ptr()) {
             if sk.protocol() == IPPROTO_TCP {
+                doubles::settle::<false>(ctx.as_ptr(), record);
                 records::pay(record, sk.cgroup_id());
             } else {
                 let header = records::header(sk, ctx.as_ptr(), record);

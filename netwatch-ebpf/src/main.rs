@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `payload` | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` |
 //! | `fexit` | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` |
+//! | `doubles` | those of `payload` and `fexit` once more, for runs that the kernel skips |
 //! | `kprobes` | kprobes and kretprobes `release_sock`, `skb_consume_udp`, `udp_sendmsg`, … |
 //! | `flows` | those of the rung `cgroup`: `cgroup_skb`, `cgroup/sock_create`, `cgroup/sock_release`, `sock_ops` |
 //! | `packets` | `cgroup_skb` ingress and egress |
@@ -28,6 +29,7 @@
 mod atomic;
 mod closed_ports;
 mod dns;
+mod doubles;
 mod events;
 mod fexit;
 mod flows;

@@ -45,6 +45,31 @@ pub struct Call {
 #[btf_map]
 pub static CALLS: HashMap<u64, Call, 4096> = HashMap::new();
 
+/// By thread: 1 while the first program on a hook has run for its call, and the second has
+/// not. An entry is made at the thread's first call, and goes with the thread.
+#[btf_map]
+pub static NOTED: HashMap<u64, u64, 65536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// By a socket's address: what its record lacks.
+#[btf_map]
+pub static OWED: HashMap<u64, Owed, 4096> = HashMap::new();
+
+/// Bytes that doubles counted on a socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Owed {
+    /// The first process that moved any.
+    pub key: ProcessKey,
+    pub comm: [u8; 16],
+    pub cgroup_id: u64,
+    /// What that one moved.
+    pub tx: u64,
+    pub rx: u64,
+    /// What is in its process's total already.
+    pub shared_tx: u64,
+    pub shared_rx: u64,
+}
+
 /// Sockets by cookie, where only programs of a cgroup run.
 #[btf_map]
 pub static FLOWS: HashMap<u64, Flow, 65536> = HashMap::new();

@@ -25,7 +25,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic, events,
+    atomic, doubles, events,
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
@@ -39,7 +39,7 @@ use crate::{
 static RELEASE_SEEN: u32 = 1;
 
 #[inline(always)]
-fn ends_are_seen() -> bool {
+pub fn ends_are_seen() -> bool {
     // SAFETY: a static, volatile because the loader changes it.
     unsafe { ptr::read_volatile(&raw const RELEASE_SEEN) != 0 }
 }
@@ -50,7 +50,7 @@ pub const MSG_ERRQUEUE: i32 = 0x2000;
 /// A send call returned.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    sent(Sock(ctx.arg(0)), ctx.arg(1));
+    doubles::first::<{ counters::RECOVERED_SENDS }>(|| sent(Sock(ctx.arg(0)), ctx.arg(1)));
     0
 }
 
@@ -66,7 +66,9 @@ pub fn sent(sk: Sock<false>, ret: i32) {
 /// A receive call returned.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    doubles::first::<{ counters::RECOVERED_RECEIVES }>(|| {
+        received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    });
     0
 }
 
@@ -92,19 +94,20 @@ pub fn received(sk: Sock<false>, ret: i32, flags: i32) {
 /// Bytes were read from a TCP stream; the socket is locked.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    read_stream::<false>(Sock(ctx.arg(0)));
+    doubles::first::<{ counters::RECOVERED_READS }>(|| read_stream::<false>(Sock(ctx.arg(0))));
     0
 }
 
 /// The same where the kernel has neither socket storage nor typed tasks for it.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust_table(ctx: BtfTracePointContext) -> i32 {
-    read_stream::<true>(Sock(ctx.arg(0)));
+    doubles::first::<{ counters::RECOVERED_READS }>(|| read_stream::<true>(Sock(ctx.arg(0))));
     0
 }
 
+/// What was read from a stream since the last time; the socket is locked.
 #[inline(always)]
-fn read_stream<const TABLE: bool>(sk: Sock<false>) {
+pub fn read_stream<const TABLE: bool>(sk: Sock<false>) {
     let Some(tcp) = sk.tcp() else { return };
     // SAFETY: a tracepoint's socket argument.
     let Some(record) = (unsafe { store::find_or_make(sk.0) }) else {

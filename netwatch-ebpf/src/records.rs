@@ -15,7 +15,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic, events,
+    atomic, doubles, events,
     kernel::{AF_INET6, Sock, Task},
     maps::{CLOSED, count},
     processes,
@@ -235,6 +235,8 @@ pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut Sock
     if unsafe { (*record).flags } & FLAG_ENDED != 0 {
         return;
     }
+    // SAFETY: the caller's promise.
+    unsafe { doubles::settle::<true>(sk, record) };
     count(counters::ENDS, 1);
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.

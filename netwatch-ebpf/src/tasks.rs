@@ -17,7 +17,7 @@ use aya_ebpf::{
     helpers::bpf_probe_read_kernel, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 
-use crate::{kernel::Task, maps::PROCESSES};
+use crate::{doubles, kernel::Task, maps::PROCESSES};
 
 /// A thread gets a name; the first thread's is that of the process.
 #[btf_tracepoint(function = "task_rename")]
@@ -47,5 +47,6 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: a map value, checked for null.
         unsafe { (*record).exited = 1 };
     }
+    doubles::forget_thread();
     0
 }

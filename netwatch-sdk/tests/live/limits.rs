@@ -96,6 +96,11 @@ const KNOWN: &[Limit] = &[
         why: "before Linux 6.1 programs on tracepoints run inside each other; one CPU has no other",
     },
     Limit {
+        test: "preempted-runs",
+        says: "the kernel skipped no run",
+        why: "the kernel does not preempt kernel programs here",
+    },
+    Limit {
         test: "missed-runs",
         says: "packets cannot be steered",
         why: "the kernel cannot hand packets to another CPU (CONFIG_RPS)",

@@ -7,6 +7,7 @@ use aya::{
     maps::MapData,
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
+        TracePoint,
     },
 };
 use netwatch_common::{closed_port, counters, dns};
@@ -15,8 +16,10 @@ use zerocopy::IntoBytes as _;
 use super::{
     causes, cgroup,
     maps::set_counter,
+    missed,
     object::OBJECT,
     offsets::{self, Layout},
+    order,
     programs::{self, Place, Program, Rung, Store},
     refusal::{refusal, refusal_of_maps},
     self_test::{self, Outcome},
@@ -77,6 +80,13 @@ const NO_RECEIVERS: [[u64; 2]; closed_port::RECEIVERS] = [[0; 2]; closed_port::R
 const CLAIMS: u32 = 1024;
 /// Threads that can be in a function whose return is probed, at the same time.
 const CALLS: u32 = 4096;
+/// Threads that programs with doubles can note. They come and go, and take memory then.
+const NOTED: u32 = 65_536;
+/// Sockets whose records can lack bytes of a call at the same time.
+const OWED: u32 = 4096;
+
+/// The doubles of the programs on calls that can be preempted themselves: one for each hook.
+const PREEMPTED_DOUBLES: [&str; 2] = ["sock_send_length_again", "inet_sendmsg_again"];
 
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
@@ -92,6 +102,8 @@ pub(super) struct Loaded {
     pub(super) tested: Outcome,
     pub(super) sockets: IteratorLink,
     pub(super) owners: Arc<IteratorLink>,
+    /// Programs that count the calls that others are skipped for can be skipped as well.
+    pub(super) doubles_are_preempted: bool,
     /// What the rung does not see here, and why.
     pub(super) unseen: Vec<String>,
     /// Why attempts at closed ports are not seen, if they should be.
@@ -135,8 +147,14 @@ impl Kernel {
         })
     }
 
+    /// Whether the kernel may preempt the programs that count calls, and so skip runs. On
+    /// the returns of functions some kernels do, and do not tell.
+    fn preempts(&self, rung: &Rung) -> bool {
+        rung.hook == Hook::Fentry || self.layout.tracepoints_are_preempted
+    }
+
     /// [`attach_all`], of programs on functions of the prototypes that they were made for.
-    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program]) -> Result<()> {
+    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program], doubled: bool) -> Result<()> {
         for program in programs {
             if let Place::FExit(function, parameters) = program.place
                 && self.layout.parameters(function) != Some(parameters)
@@ -147,7 +165,39 @@ impl Kernel {
                 ));
             }
         }
-        attach_all(ebpf, programs, Some(&self.btf), None)
+        if !doubled {
+            return attach_all(ebpf, programs, Some(&self.btf), None);
+        }
+        for program in programs {
+            self.attach_with_double(ebpf, *program)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches a program and its double so that the program runs first: the kernel runs
+    /// those on a tracepoint in the order in which they were attached, and those on the
+    /// return of a function in the opposite one.
+    fn attach_with_double(&self, ebpf: &mut Ebpf, program: Program) -> Result<()> {
+        let btf = Some(&self.btf);
+        let Some(double) = program.double() else {
+            return attach_all(ebpf, &[program], btf, None);
+        };
+        let is_last = matches!(program.place, Place::FExit(..));
+        if !is_last {
+            attach_all(ebpf, &[program], btf, None)?;
+        }
+        let has_double = match program.unpreempted_double() {
+            // A function returns before the tracepoint, whatever was attached when.
+            Some(double) => attach_unpreempted(ebpf, double, !is_last)?,
+            None => false,
+        };
+        if !has_double {
+            attach_all(ebpf, &[double], btf, None)?;
+        }
+        if is_last {
+            attach_all(ebpf, &[program], btf, None)?;
+        }
+        Ok(())
     }
 
     /// Loads and attaches everything with this rung, and tests it.
@@ -172,14 +222,15 @@ impl Kernel {
             ));
         }
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
-        self.attach_all(&mut ebpf, rung.programs)?;
+        let doubled = self.preempts(rung);
+        self.attach_all(&mut ebpf, rung.programs, doubled)?;
         let mut unseen = Vec::new();
         for path in rung.paths {
             if !self.symbols.has(path.function)? {
                 if path.in_module {
                     unseen.push(format!("{}: its kernel module is not loaded", path.name));
                 }
-            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs) {
+            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, doubled) {
                 unseen.push(format!("{}: {}", path.name, chain(&why)));
             }
         }
@@ -190,8 +241,14 @@ impl Kernel {
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
         let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
+        let is_loaded = |name| {
+            ebpf.program(name)
+                .is_some_and(|program| program.fd().is_ok())
+        };
+        let doubles_are_preempted = PREEMPTED_DOUBLES.iter().any(|name| is_loaded(name));
         let mut loaded = Loaded {
             ebpf,
+            doubles_are_preempted,
             rung,
             store,
             refused: Vec::new(),
@@ -202,6 +259,9 @@ impl Kernel {
             unseen,
             closed_ports_unseen: closed_ports.err().map(|why| chain(&why)),
         };
+        if doubled {
+            missed::begin(&mut loaded.ebpf)?;
+        }
         loaded.test()?;
         // Hooks first, then the list of what was there before: nothing falls between.
         loaded.find_owners()?;
@@ -230,7 +290,7 @@ impl Kernel {
                  where its functions are (kernel.kptr_restrict)",
             ));
         }
-        self.attach_all(ebpf, programs::CLOSED_PORTS)
+        self.attach_all(ebpf, programs::CLOSED_PORTS, false)
     }
 
     /// The maps, the programs that every rung needs, and those of the cgroup v2 root where
@@ -274,6 +334,13 @@ impl Kernel {
             Some(6) => 4u32,
             _ => 3,
         };
+        let doubled = self.preempts(rung);
+        let (noted, owed) = if doubled { (NOTED, OWED) } else { (1, 1) };
+        let doubles = match (doubled, rung.hook) {
+            (false, _) => 0u32,
+            (true, Hook::Fentry) => 2,
+            (true, _) => 1,
+        };
         let receivers = match sizes.closed_ports {
             0 => NO_RECEIVERS,
             // Why there are none is told where the program is to be attached.
@@ -287,6 +354,7 @@ impl Kernel {
                 &u32::from(with_cgroup || rung.by_kprobes),
                 true,
             )
+            .override_global("DOUBLED", &doubles, true)
             .override_global("BY_KPROBES", &u32::from(rung.by_kprobes), true)
             .override_global("RECEIVE_FLAGS", &flags_at, true)
             .override_global("PACKETS_COUNTED", &u32::from(with_cgroup), true)
@@ -305,6 +373,8 @@ impl Kernel {
             .map_max_entries("SOCKET_TABLE", sockets)
             .map_max_entries("CLAIMS", claims)
             .map_max_entries("CALLS", calls)
+            .map_max_entries("NOTED", noted)
+            .map_max_entries("OWED", owed)
             .map_max_entries("FLOWS", 1)
             .map_max_entries("DNS", sizes.dns_bytes.max(4096))
             .map_max_entries("CLOSED_PORTS", sizes.closed_ports.max(1))
@@ -366,6 +436,25 @@ fn iterate(
         .map_err(|error| refusal(&what, &error))
 }
 
+/// Attaches a double that the kernel does not preempt, and says whether it is there: it may
+/// be for another program already, and it must run after its program.
+fn attach_unpreempted(ebpf: &mut Ebpf, double: Program, order_matters: bool) -> Result<bool> {
+    if find::<TracePoint>(ebpf, double.name)?.fd().is_ok() {
+        return Ok(true);
+    }
+    let attached = attach_all(ebpf, &[double], None, None);
+    let kept = attached.and_then(|()| Ok(!order_matters || order::is_kept(ebpf)?));
+    let why = match kept {
+        Ok(true) => return Ok(true),
+        Ok(false) => "others were there before".to_owned(),
+        Err(error) => chain(&error),
+    };
+    log::info!("{}: {why}", double.name);
+    // Where it could not be loaded there is nothing to unload.
+    let _ = find_mut::<TracePoint>(ebpf, double.name)?.unload();
+    Ok(false)
+}
+
 /// Loads and attaches programs, or names the one that fails. Those of a cgroup need it,
 /// others the kernel's BTF.
 pub(super) fn attach_all(
@@ -393,6 +482,11 @@ fn attach(
             let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
             found.load(tracepoint, btf.ok_or("no BTF")?)?;
             found.attach()?;
+        }
+        Place::TracePoint(tracepoint) => {
+            let found = find_mut::<TracePoint>(ebpf, program.name)?;
+            found.load()?;
+            found.attach("sock", tracepoint)?;
         }
         Place::FExit(function, _) => {
             let found = find_mut::<FExit>(ebpf, program.name)?;

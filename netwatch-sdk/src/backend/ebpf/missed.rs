@@ -19,10 +19,21 @@ use crate::{Error, Result, collector::Hook, reading::Accuracy};
 
 /// Programs with a double, and the counter of what it did in their place.
 const DOUBLED: &[(&str, u32)] = &[
+    ("sock_send_length", counters::RECOVERED_SENDS),
+    ("sock_recv_length", counters::RECOVERED_RECEIVES),
+    ("tcp_rcv_space_adjust", counters::RECOVERED_READS),
+    ("tcp_rcv_space_adjust_table", counters::RECOVERED_READS),
+    ("inet_sendmsg", counters::RECOVERED_SENDS),
+    ("inet_recvmsg", counters::RECOVERED_RECEIVES),
+    ("inet6_sendmsg", counters::RECOVERED_SENDS_V6),
+    ("inet6_recvmsg", counters::RECOVERED_RECEIVES_V6),
     ("inet_sock_set_state", counters::RECOVERED_STATES),
     ("inet_sock_set_state_table", counters::RECOVERED_STATES),
     ("tcp_destroy_sock", counters::RECOVERED_ENDS),
 ];
+
+/// How often the kernel is asked again, when a call may be between a program and its double.
+const TRIES: u8 = 3;
 
 /// How the name of a double ends.
 const AGAIN: &str = "_again";
@@ -51,30 +62,61 @@ pub(super) struct Missed {
     programs: Vec<(String, u64)>,
 }
 
+/// From now on, doubles recover what is skipped. While they were being attached, calls had
+/// the one without the other.
+pub(super) fn begin(ebpf: &mut Ebpf) -> Result<()> {
+    for (name, counter) in DOUBLED {
+        if let Some(runs) = skipped(ebpf, name)? {
+            maps::set_counter(ebpf, *counter, runs)?;
+        }
+    }
+    Ok(())
+}
+
+/// How often the kernel has skipped a program. `None` for one that is not loaded, or that
+/// is never skipped: those of a cgroup and iterators.
+fn skipped(ebpf: &Ebpf, name: &str) -> Result<Option<u64>> {
+    let program = match ebpf.program(name) {
+        Some(Program::BtfTracePoint(program)) => program.fd(),
+        Some(Program::FExit(program)) => program.fd(),
+        Some(Program::KProbe(program)) => program.fd(),
+        _ => return Ok(None),
+    };
+    let Ok(program) = program else {
+        return Ok(None);
+    };
+    let runs = syscall::recursion_misses(program.as_fd())
+        .map_err(|error| Error::io("the programs' missed runs cannot be read", error))?;
+    Ok(Some(runs))
+}
+
 impl Missed {
     /// Asks the kernel about every loaded program that it can skip. 15 to 40 µs.
-    pub(super) fn read(ebpf: &Ebpf) -> Result<Self> {
-        let failed = |error| Error::io("the programs' missed runs cannot be read", error);
+    pub(super) fn read(ebpf: &Ebpf, before: &Self) -> Result<Self> {
+        let mut missed = Self::read_once(ebpf)?;
+        // A run that was skipped meanwhile is missed until its double has run.
+        for _ in 1..TRIES {
+            if missed.runs() <= before.runs() {
+                break;
+            }
+            missed = Self::read_once(ebpf)?;
+        }
+        Ok(missed)
+    }
+
+    fn read_once(ebpf: &Ebpf) -> Result<Self> {
         let mut programs = Vec::new();
-        for (name, program) in ebpf.programs() {
-            // Programs of a cgroup and iterators are never skipped.
-            if !matches!(
-                program,
-                Program::BtfTracePoint(_) | Program::FExit(_) | Program::KProbe(_)
-            ) || name.ends_with(AGAIN)
-            {
+        for (name, _) in ebpf.programs().filter(|(name, _)| !name.ends_with(AGAIN)) {
+            let doubled = DOUBLED.iter().find(|(doubled, _)| *doubled == name);
+            // In this order: what is recovered was skipped before, so this is not too little.
+            let recovered = doubled.map(|(_, counter)| maps::counter(ebpf, *counter));
+            let recovered = recovered.transpose()?.unwrap_or_default();
+            let Some(runs) = skipped(ebpf, name)? else {
                 continue;
-            }
-            let Ok(program) = program.fd() else { continue };
-            let mut runs = syscall::recursion_misses(program.as_fd()).map_err(failed)?;
-            // In this order: what is made up for was missed before.
-            if runs > 0
-                && let Some((_, counter)) = DOUBLED.iter().find(|(doubled, _)| *doubled == name)
-            {
-                runs = runs.saturating_sub(maps::counter(ebpf, *counter)?);
-            }
-            if runs > 0 {
-                programs.push((name.to_owned(), runs));
+            };
+            let missed = runs.wrapping_sub(recovered).cast_signed();
+            if let Ok(missed @ 1..) = u64::try_from(missed) {
+                programs.push((name.to_owned(), missed));
             }
         }
         programs.sort_unstable();
@@ -214,7 +256,10 @@ mod tests {
     fn what_names_or_renews_or_has_a_double_is_a_program() {
         let stores = [Store::Sockets, Store::Table];
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
-        let counting = RUNGS.iter().flat_map(|rung| rung.programs);
+        let counting = RUNGS.iter().flat_map(|rung| {
+            let paths = rung.paths.iter().flat_map(|path| path.programs);
+            rung.programs.iter().chain(paths)
+        });
         let known: Vec<&str> = lifecycle
             .chain(counting)
             .chain(CLOSED_PORTS)

@@ -7,6 +7,7 @@
 //! | `load` | climbing the ladder: loading, attaching, testing, listing the older sockets |
 //! | `self_test`, `causes` | whether a rung counts, and why one does not |
 //! | `watchdog` | noticing that it has stopped |
+//! | `order` | whether doubles run after their programs |
 //! | `missed` | runs of programs that the kernel skipped |
 //! | `refusal` | what the kernel refuses, with the way out |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
@@ -39,6 +40,7 @@ mod maps;
 mod missed;
 mod object;
 mod offsets;
+mod order;
 mod programs;
 mod pump;
 mod refusal;
@@ -389,7 +391,7 @@ impl Measure for Ebpf {
         }
         self.watch()?;
         // Last: what is missing above was counted before.
-        self.missed = Missed::read(&self.loaded.ebpf)?;
+        self.missed = Missed::read(&self.loaded.ebpf, &self.missed)?;
         let accuracy = self.missed.accuracy(self.loaded.store);
 
         let counts_packets = self.loaded.cgroup.is_ok();
@@ -477,6 +479,14 @@ impl Measure for Ebpf {
         }
         if let Outcome::NotPossible(why) = &self.loaded.tested {
             limits.push(format!("the hook is not tested: {why}"));
+        }
+        if self.loaded.doubles_are_preempted {
+            limits.push(
+                "calls may be missed, as what makes up for preempted programs can be preempted \
+                 itself: tracefs cannot be read, or another tracer of sock_send_length was \
+                 here before"
+                    .to_owned(),
+            );
         }
         limits.extend(self.missed.limit(self.loaded.rung, self.loaded.store));
         Status {

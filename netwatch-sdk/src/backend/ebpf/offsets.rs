@@ -19,6 +19,10 @@ const OPTIONAL: &[&str] = &[
     "sk_kern_sock",
     "dfl_cgrp",
     "inet_conn.icsk_ulp_ops",
+    // The tracepoints that tell results came with Linux 6.3.
+    "sk",
+    "ret",
+    "flags",
 ];
 
 /// Functions whose prototypes decide: fexit finds the result behind the arguments, and
@@ -35,6 +39,9 @@ const FUNCTIONS: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) offsets: Offsets,
+    /// A task can be preempted inside a program on a tracepoint: when the kernel changes the
+    /// programs it waits for readers of SRCU (Linux 7.0), not for preemption to be on again.
+    pub(super) tracepoints_are_preempted: bool,
     parameters: HashMap<&'static str, usize>,
     /// The number of `SKB_DROP_REASON_NO_SOCKET`; `None` before Linux 5.17, which does not
     /// say why it drops a packet.
@@ -82,6 +89,7 @@ pub(super) fn read() -> Result<Layout> {
     }
     Ok(Layout {
         offsets: Offsets::read_from_bytes(&found).map_err(|_| malformed())?,
+        tracepoints_are_preempted: btf.field("tp_transition_snapshot", "srcu_gp").is_some(),
         parameters: btf.parameters(FUNCTIONS),
         no_socket: btf.enumerator("skb_drop_reason", "SKB_DROP_REASON_NO_SOCKET"),
     })

@@ -16,6 +16,8 @@ use crate::collector::Hook;
 pub(super) enum Place {
     /// A tracepoint, by its BTF type.
     TpBtf(&'static str),
+    /// A tracepoint of sockets, by a file of tracefs; the kernel does not preempt it.
+    TracePoint(&'static str),
     /// The return of a function that has so many parameters.
     FExit(&'static str, usize),
     /// The entry of a function, or its return: the object says which.
@@ -32,6 +34,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TpBtf(tracepoint) => write!(f, "tp_btf {tracepoint}"),
+            Self::TracePoint(tracepoint) => write!(f, "tracepoint {tracepoint}"),
             Self::FExit(function, _) => write!(f, "fexit {function}"),
             Self::KProbe(function) => write!(f, "kprobe {function}"),
             Self::CgroupSkb(CgroupSkbAttachType::Ingress) => f.write_str("cgroup_skb ingress"),
@@ -132,6 +135,63 @@ impl Rung {
             (false, Store::Sockets) => CGROUP,
             (false, Store::Table) => CGROUP_TABLE,
         }
+    }
+}
+
+/// Programs that count calls, and their doubles, see `netwatch-ebpf/src/doubles.rs`. Of a
+/// double there may be another that the kernel does not preempt; that needs tracefs.
+const DOUBLES: &[(&str, &str, Option<&str>)] = &[
+    (
+        "sock_send_length",
+        "sock_send_length_again",
+        Some("sock_send_length_always"),
+    ),
+    (
+        "sock_recv_length",
+        "sock_recv_length_again",
+        Some("sock_recv_length_always"),
+    ),
+    ("tcp_rcv_space_adjust", "tcp_rcv_space_adjust_again", None),
+    (
+        "tcp_rcv_space_adjust_table",
+        "tcp_rcv_space_adjust_table_again",
+        None,
+    ),
+    (
+        "inet_sendmsg",
+        "inet_sendmsg_again",
+        Some("sock_send_length_always"),
+    ),
+    (
+        "inet_recvmsg",
+        "inet_recvmsg_again",
+        Some("sock_recv_length_always"),
+    ),
+    (
+        "inet6_sendmsg",
+        "inet6_sendmsg_again",
+        Some("sock_send_length_always"),
+    ),
+    (
+        "inet6_recvmsg",
+        "inet6_recvmsg_again",
+        Some("sock_recv_length_always"),
+    ),
+];
+
+impl Program {
+    /// What does its work where the kernel skips it.
+    pub(super) fn double(self) -> Option<Self> {
+        let (_, name, _) = *DOUBLES.iter().find(|(name, ..)| *name == self.name)?;
+        Some(Self { name, ..self })
+    }
+
+    /// The same, not preempted, if it can be attached.
+    pub(super) fn unpreempted_double(self) -> Option<Self> {
+        let (.., name) = *DOUBLES.iter().find(|(name, ..)| *name == self.name)?;
+        let name = name?;
+        let place = Place::TracePoint(name.strip_suffix("_always")?);
+        Some(Self { name, place })
     }
 }
 
@@ -391,6 +451,21 @@ const EGRESS: Program = Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_double_is_of_a_program_of_a_rung() {
+        for (name, double, unpreempted) in DOUBLES {
+            let mut programs = RUNGS.iter().flat_map(|rung| {
+                let paths = rung.paths.iter().flat_map(|path| path.programs);
+                rung.programs.iter().chain(paths)
+            });
+            let program = programs.find(|program| program.name == *name);
+            let program = program.expect(name);
+            assert_eq!(program.double().unwrap().name, *double);
+            let other = program.unpreempted_double().map(|double| double.name);
+            assert_eq!(other, *unpreempted);
+        }
+    }
 
     #[test]
     fn every_hook_is_a_rung_in_the_same_order() {

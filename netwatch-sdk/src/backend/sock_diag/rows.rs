@@ -70,6 +70,16 @@ impl Tracked {
             ..describe(&self.last, self.netns, self.direction)
         }
     }
+
+    /// The row of a socket that is in no list any more: what it moved since is missing.
+    fn last_row(&self) -> Socket {
+        let mut row = self.row();
+        row.state = SocketState::Closed;
+        if row.accuracy == Accuracy::Exact {
+            row.accuracy = Accuracy::LowerBound;
+        }
+        row
+    }
 }
 
 impl SockDiag {
@@ -111,7 +121,7 @@ impl SockDiag {
     }
 
     /// Counts one open socket.
-    fn open(&mut self, now: DiagSocket, listed: &Listed) {
+    fn open(&mut self, mut now: DiagSocket, listed: &Listed) {
         let Place {
             netns,
             since,
@@ -125,6 +135,8 @@ impl SockDiag {
         if known.is_some_and(|known| known.counted == self.reading) {
             return;
         }
+        // Multipath TCP lets go of it at its end.
+        now.is_subflow |= known.is_some_and(|known| known.last.is_subflow);
         let counters = now.counters();
         let before = known.and_then(|known| known.last.counters());
         let direction = match now.state {
@@ -242,9 +254,7 @@ impl SockDiag {
 
     /// Counts one socket of which the last reading is all that is known.
     fn close(&mut self, known: &Tracked) -> Socket {
-        let mut row = known.row();
-        row.state = SocketState::Closed;
-        row.accuracy = Accuracy::LowerBound;
+        let mut row = known.last_row();
         if known.measured.is_some() {
             let key = Key {
                 netns: known.netns.inode,
@@ -290,10 +300,8 @@ impl SockDiag {
                 let tracked = self.tracked.swap_remove(&key);
                 closed.extend(tracked.map(|tracked| self.close(&tracked)));
             } else if !self.owners.of(tracked.last.inode).is_empty() {
-                let mut row = tracked.row();
-                row.state = SocketState::Closed;
+                let mut row = tracked.last_row();
                 row.shared = false;
-                row.accuracy = Accuracy::LowerBound;
                 self.roster.saw(&mut row, |owner| self.owners.name(owner));
                 open.push(row);
             }

@@ -85,6 +85,8 @@ pub(crate) struct Ss {
 struct Tracked {
     row: Socket,
     counters: Option<TcpCounters>,
+    /// It carries a part of a multipath TCP connection.
+    is_subflow: bool,
     seen: u64,
 }
 
@@ -176,7 +178,9 @@ impl Ss {
         let direction = direction(now, listening)
             .or_else(|| known.as_ref().and_then(|known| known.row.direction))
             .or_else(|| counters.and_then(|counters| counters.direction()));
-        let is_subflow = now.tcp.is_some_and(|tcp| tcp.is_subflow);
+        // Multipath TCP lets go of it at its end.
+        let was_subflow = known.as_ref().is_some_and(|known| known.is_subflow);
+        let is_subflow = was_subflow || now.tcp.is_some_and(|tcp| tcp.is_subflow);
         let measured = counters.map(|counters| {
             let measured = counters.measure(Fin::Unknown, direction);
             measured.of_subflow(is_subflow)
@@ -192,6 +196,7 @@ impl Ss {
         let tracked = Tracked {
             row: row.clone(),
             counters,
+            is_subflow,
             seen: self.reading,
         };
         self.tracked.insert(id, tracked);
@@ -280,7 +285,9 @@ impl Ss {
                 self.ledger.close(id, None);
             }
             row.state = SocketState::Closed;
-            row.accuracy = Accuracy::LowerBound;
+            if row.accuracy == Accuracy::Exact {
+                row.accuracy = Accuracy::LowerBound;
+            }
             self.roster.saw_end(&mut row);
             closed.push(row);
         }

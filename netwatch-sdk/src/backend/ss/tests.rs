@@ -109,6 +109,20 @@ fn a_socket_that_vanishes_is_reported_closed_with_its_last_figures_as_a_lower_bo
 }
 
 #[test]
+fn a_subflow_of_multipath_tcp_stays_an_estimate_to_its_end_and_beyond() {
+    let plain = held(150, 30);
+    let subflow = plain.replace(" cubic", " tcp-ulp-mptcp flags:Mec cubic");
+    let mut ss = Ss::start(replay(&["", &subflow, &plain, ""])).unwrap();
+    for _ in 0..2 {
+        assert_eq!(ss.read().unwrap().open[0].accuracy, Accuracy::Estimate);
+    }
+    ss.read().unwrap();
+    let closed = ss.read().unwrap().closed;
+    assert_eq!(closed[0].accuracy, Accuracy::Estimate);
+    assert_eq!(closed[0].payload, Some(payload(150, 30)));
+}
+
+#[test]
 fn a_socket_that_one_list_misses_does_not_count_again() {
     let mut ss = Ss::start(replay(&[&held(100, 10), "", &held(150, 30)])).unwrap();
     ss.read().unwrap();

@@ -294,7 +294,7 @@ fn check_processes(truth: &Truth, seen: &Observation) -> Result<()> {
         let payload = (row.payload.tx_bytes, row.payload.rx_bytes);
         ensure!(
             payload == truth.of(process.pid),
-            "{name}: payload {payload:?}"
+            "{name}: payload {payload:?}, moved {:?}", truth.of(process.pid)
         );
         ensure!(
             wire.tx_bytes > payload.0 && wire.rx_bytes > payload.1,

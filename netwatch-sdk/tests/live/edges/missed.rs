@@ -149,7 +149,7 @@ fn run() -> Result<()> {
 }
 
 /// What this process has moved.
-fn own(reading: &Reading) -> Payload {
+pub(super) fn own(reading: &Reading) -> Payload {
     let is_own = |id| matches!(id, Attribution::Process(id) if id.pid.0 == std::process::id());
     let row = reading.processes.iter().find(|row| is_own(row.id));
     row.map(|row| row.payload).unwrap_or_default()

@@ -6,6 +6,7 @@ mod ended;
 mod full;
 mod missed;
 mod packets_alone;
+mod preempted;
 mod refusals;
 mod self_test;
 mod settled;
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         withheld::trials(),
         full::trials(),
         missed::trials(),
+        preempted::trials(),
         self_test::trials(),
         packets_alone::trials(),
         refusals::trials(),

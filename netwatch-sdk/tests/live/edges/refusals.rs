@@ -172,7 +172,7 @@ impl Switch {
         }
         let before = fs::read_to_string(file)?;
         fs::write(file, self.value).map_err(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => unavailable("the kernel has no such switch", self.file),
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => unavailable("the kernel has no such switch", self.file),
             _ => anyhow::Error::from(error).context(format!("write {}", self.file)),
         })?;
         Ok(Off { file, before })

@@ -113,6 +113,8 @@ fn attach(sizes: MapSizes, root: &File, names: bool) -> Result<Ebpf> {
         .map_max_entries("DNS", 4096)
         .map_max_entries("SOCKET_TABLE", 1)
         .map_max_entries("CLAIMS", 1)
+        .map_max_entries("NOTED", 1)
+        .map_max_entries("OWED", 1)
         .map_max_entries("FLOWS", sizes.sockets)
         .load(OBJECT)
         .map_err(|error| refusal_of_maps(&error))?;

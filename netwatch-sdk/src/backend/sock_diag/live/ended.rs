@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CLOSES, Elsewhere, SockDiag, ended_elsewhere, ends, start};
+use super::{
+    super::message::DiagSocket, CLOSES, Elsewhere, SockDiag, described, ended_elsewhere, ends,
+    listed, start,
+};
 use crate::{
     backend::{
         Measure,
@@ -257,4 +260,33 @@ fn where_ends_cannot_be_heard_of_figures_are_a_lower_bound_and_the_reason_is_giv
         "{:?}",
         diag.limits()
     );
+}
+
+#[test]
+fn a_subflow_whose_end_was_not_heard_of_stays_an_estimate_and_another_socket_is_a_lower_bound() {
+    let mut diag = start();
+    let (client, server) = pair("127.0.0.1:0");
+    exchange(&client, &server);
+    let plain = described(&mut diag, &client);
+    let mut subflow = described(&mut diag, &server);
+    let (mut open, mut closed) = (Vec::new(), Vec::new());
+    for is_subflow in [true, false] {
+        subflow.is_subflow = is_subflow;
+        let mut list = listed(1, &plain);
+        list.changed.push(subflow.clone());
+        diag.reading += 1;
+        diag.count(list, &mut closed);
+    }
+    for _ in 0..3 {
+        diag.rows(&mut open, &mut closed);
+        diag.reading += 1;
+    }
+    let gone = |socket: &DiagSocket| {
+        let row = closed.iter().find(|row| row.id == socket.id).unwrap();
+        (row.payload, row.accuracy)
+    };
+    let bound = (Some(payload(ANSWERED, SENT)), Accuracy::LowerBound);
+    assert_eq!(gone(&plain), bound);
+    let estimate = (Some(payload(SENT, ANSWERED)), Accuracy::Estimate);
+    assert_eq!(gone(&subflow), estimate);
 }

@@ -16,13 +16,20 @@ use std::{
 
 use nix::sched::CloneFlags;
 
-use super::{SockDiag, namespace::Namespace};
+use super::{
+    SockDiag,
+    closing::Surroundings,
+    listing::Listed,
+    message::DiagSocket,
+    namespace::{Namespace, Place},
+};
 use crate::{
     backend::{
         Measure,
+        ledger::Since,
         loopback::{find, own_namespace},
     },
-    reading::{Reading, Socket},
+    reading::{Netns, Reading, Socket},
 };
 
 impl SockDiag {
@@ -35,6 +42,38 @@ impl SockDiag {
 fn start() -> SockDiag {
     own_namespace();
     SockDiag::start(false).unwrap()
+}
+
+/// What the kernel says of a connection's near end.
+fn described(diag: &mut SockDiag, socket: &TcpStream) -> DiagSocket {
+    let ends = (socket.local_addr().unwrap(), socket.peer_addr().unwrap());
+    let mut found = None;
+    let list = diag.own().lister.list(|it| {
+        found = found.take().or(it.filter(|it| it.ends() == Some(ends)));
+    });
+    list.unwrap();
+    found.unwrap()
+}
+
+/// A list with one socket in it.
+fn listed(inode: u32, socket: &DiagSocket) -> Listed {
+    let netns = Netns {
+        cookie: None,
+        inode,
+    };
+    Listed {
+        index: 0,
+        place: Place {
+            netns,
+            since: Since::Birth,
+            found: None,
+        },
+        changed: vec![socket.clone()],
+        remnants: Vec::new(),
+        ends: Vec::new(),
+        near: Surroundings::default(),
+        overruns: 0,
+    }
 }
 
 /// Reads until both rows are among the closed ones: the kernel says so a moment later.

@@ -2,17 +2,13 @@
 
 use std::process;
 
-use super::{
-    super::{closing::Surroundings, listing::Listed, message::DiagSocket, namespace::Place},
-    Elsewhere, SockDiag, start,
-};
+use super::{Elsewhere, SockDiag, described, listed, start};
 use crate::{
     backend::{
         Measure,
-        ledger::Since,
         loopback::{ANSWERED, SENT, assert_exact, exchange, open_row, pair, payload, row},
     },
-    reading::{Accuracy, Netns},
+    reading::Accuracy,
 };
 
 #[test]
@@ -54,18 +50,12 @@ fn sockets_of_two_namespaces_with_the_same_cookie_are_two() {
     let mut diag = start();
     let (client, server) = pair("127.0.0.1:0");
     exchange(&client, &server);
-    let mut sockets = Vec::new();
-    diag.own()
-        .lister
-        .list(|socket| sockets.extend(socket))
-        .unwrap();
-    let ends = (client.local_addr().unwrap(), server.local_addr().unwrap());
-    let near = sockets.iter().find(|it| it.ends() == Some(ends)).unwrap();
+    let near = described(&mut diag, &client);
     let mut closed = Vec::new();
     for reading in 2..4 {
         diag.reading = reading;
         for inode in [1, 2] {
-            let listed = listed(inode, near);
+            let listed = listed(inode, &near);
             assert_eq!(diag.count(listed, &mut closed), []);
         }
         let mut open = Vec::new();
@@ -76,7 +66,7 @@ fn sockets_of_two_namespaces_with_the_same_cookie_are_two() {
         open.iter()
             .for_each(|row| assert_exact(row, ANSWERED, SENT));
     }
-    let mut last = listed(1, near);
+    let mut last = listed(1, &near);
     last.changed.clear();
     last.ends.push(near.clone());
     diag.reading = 4;
@@ -84,25 +74,4 @@ fn sockets_of_two_namespaces_with_the_same_cookie_are_two() {
     assert_eq!(closed.len(), 1);
     let left: Vec<u32> = diag.tracked.keys().map(|key| key.netns).collect();
     assert_eq!(left, [2]);
-}
-
-/// A list with one socket in it.
-fn listed(inode: u32, socket: &DiagSocket) -> Listed {
-    let netns = Netns {
-        cookie: None,
-        inode,
-    };
-    Listed {
-        index: 0,
-        place: Place {
-            netns,
-            since: Since::Birth,
-            found: None,
-        },
-        changed: vec![socket.clone()],
-        remnants: Vec::new(),
-        ends: Vec::new(),
-        near: Surroundings::default(),
-        overruns: 0,
-    }
 }

@@ -1,0 +1,200 @@
+//! Calls whose program the kernel skips, because another task was preempted inside it.
+//!
+//! Threads on one CPU send and receive without a pause. Others of a higher priority, which
+//! a clock wakes all the time, interrupt them anywhere and do the same.
+
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{self, ScopedJoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use aya::programs::loaded_programs;
+use libtest_mimic::Trial;
+use netwatch_sdk::{
+    Reader,
+    reading::{Accuracy, Payload},
+};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
+use super::missed::own;
+use crate::{actor::unavailable, observe::exact, quiet, trial::trial};
+
+pub(super) fn trials() -> Vec<Trial> {
+    let (name, about) = (
+        "preempted-runs",
+        "calls whose program is skipped, a task being preempted inside it, are counted all the same",
+    );
+    vec![trial(name, about, || {
+        let _alone = quiet::alone();
+        run()
+    })]
+}
+
+const DURATION: Duration = Duration::from_secs(3);
+const ORDINARY: usize = 4;
+const HIGHER: usize = 2;
+const PAUSE: Duration = Duration::from_micros(200);
+const LONGEST: usize = 1000;
+
+/// Sockets that get what they send.
+struct Traffic {
+    datagrams: UdpSocket,
+    client: TcpStream,
+    server: TcpStream,
+    moved: Payload,
+}
+
+impl Traffic {
+    fn new() -> Result<Self> {
+        let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        datagrams.connect(datagrams.local_addr()?)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        client.set_nodelay(true)?;
+        let (server, _) = listener.accept()?;
+        Ok(Self {
+            datagrams,
+            client,
+            server,
+            moved: Payload::default(),
+        })
+    }
+
+    /// Until told that it is over; with pauses, if there are any.
+    fn run(mut self, pause: Option<Duration>, over: &AtomicBool) -> Result<Self> {
+        let mut cpu = CpuSet::new();
+        cpu.set(0)?;
+        sched_setaffinity(Pid::from_raw(0), &cpu)?;
+        if pause.is_some() {
+            take_priority()?;
+        }
+        let mut message = [0; LONGEST];
+        let mut length = 0;
+        while !over.load(Ordering::Relaxed) {
+            length = length % LONGEST + 1;
+            let part = &mut message[..length];
+            ensure!(self.datagrams.send(part)? == length, "half a datagram");
+            ensure!(self.datagrams.recv(part)? == length, "another datagram");
+            self.client.write_all(part)?;
+            self.server.read_exact(part)?;
+            self.moved.tx_bytes += 2 * length as u64;
+            self.moved.rx_bytes += 2 * length as u64;
+            if let Some(pause) = pause {
+                thread::sleep(pause);
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Lets this thread interrupt all ordinary ones.
+fn take_priority() -> Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: 0 is this thread; the call reads the parameters.
+    let failed = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) } != 0;
+    if failed {
+        return Err(unavailable("SCHED_FIFO", io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+/// All of it at once, with a reading now and then; the sockets stay open.
+fn traffic(reader: &mut Reader) -> Result<Vec<Traffic>> {
+    let over = &AtomicBool::new(false);
+    let pauses = [None; ORDINARY].into_iter().chain([Some(PAUSE); HIGHER]);
+    let traffic: Result<Vec<_>> = pauses.map(|pause| Ok((Traffic::new()?, pause))).collect();
+    let traffic = traffic?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = traffic
+            .into_iter()
+            .map(|(traffic, pause)| scope.spawn(move || traffic.run(pause, over)))
+            .collect();
+        let start = Instant::now();
+        let mut read = Ok(());
+        while read.is_ok()
+            && start.elapsed() < DURATION
+            && !threads.iter().any(ScopedJoinHandle::is_finished)
+        {
+            thread::sleep(Duration::from_millis(200));
+            read = reader.read().map(drop);
+        }
+        over.store(true, Ordering::Relaxed);
+        let done: Result<Vec<Traffic>> = threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow!("panicked"))?)
+            .collect();
+        read?;
+        done
+    })
+}
+
+fn run() -> Result<()> {
+    let mut reader = exact()?.start()?.reader();
+    let before = own(&reader.read()?);
+    let traffic = traffic(&mut reader)?;
+    let skipped = skipped()?;
+    let reading = reader.read()?;
+    let after = own(&reading);
+    let sum = |of: fn(&Payload) -> u64| traffic.iter().map(|part| of(&part.moved)).sum::<u64>();
+    let off = (
+        sum(|moved| moved.tx_bytes).checked_sub(after.tx_bytes - before.tx_bytes),
+        sum(|moved| moved.rx_bytes).checked_sub(after.rx_bytes - before.rx_bytes),
+    );
+    let missed = reading.lost.missed_runs;
+    let said = format!("off {off:?}, {missed} runs missed, {skipped:?} skipped");
+    let (Some(tx_off), Some(rx_off)) = off else {
+        return Err(anyhow!("more was counted than moved: {said}"));
+    };
+    let limits = reader.collector().status().limits;
+    let can_be_missed = limits.iter().any(|limit| limit.contains("can be preempted itself"));
+    let most = if can_be_missed {
+        missed * LONGEST as u64
+    } else {
+        0
+    };
+    ensure!(tx_off <= most && rx_off <= most, "{said}: {limits:?}");
+    let only_names = missed == 0 || limits.iter().any(|limit| limit.contains("stays exact"));
+    for process in &reading.processes {
+        let is_exact = process.accuracy == Accuracy::Exact;
+        ensure!(is_exact == only_names, "{said}: {process:?}");
+    }
+    if skipped.is_empty() {
+        return Err(unavailable("the kernel skipped no run", said));
+    }
+    let runs: u64 = skipped.iter().map(|(_, runs)| runs).sum();
+    ensure!(missed <= runs / 5, "{said}");
+    eprintln!("{said}");
+    Ok(())
+}
+
+/// How many runs the kernel skipped of the programs that this process holds, by name.
+fn skipped() -> Result<Vec<(String, u64)>> {
+    let mut skipped = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo")? {
+        let Ok(text) = fs::read_to_string(entry?.path()) else {
+            // Of this directory's own descriptor.
+            continue;
+        };
+        let number = |name: &str| -> Option<u64> {
+            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            let (_, value) = lines.find(|(found, _)| *found == name)?;
+            value.trim().parse().ok()
+        };
+        let (Some(id), Some(runs @ 1..)) = (number("prog_id"), number("recursion_misses")) else {
+            continue;
+        };
+        let mut programs = loaded_programs().filter_map(Result::ok);
+        let program = programs.find(|program| u64::from(program.id()) == id);
+        let program = program.context("a program that is not loaded")?;
+        skipped.push((program.name_as_str().unwrap_or_default().to_owned(), runs));
+    }
+    Ok(skipped)
+}
