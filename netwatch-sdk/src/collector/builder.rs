@@ -86,10 +86,10 @@ impl Builder {
     }
 
     /// Room for sockets at the same time where the kernel cannot keep their records in
-    /// the sockets themselves: with the hook `kprobe`. 65,536 by default; about 256 bytes
-    /// of kernel memory each, allocated at the start, there only. When it is full, the
-    /// bytes of further sockets still reach their process, and their calls are counted in
-    /// [`Lost`](crate::reading::Lost).
+    /// the sockets themselves: with the hook `kprobe`, and on Linux 7.0 and newer. 65,536
+    /// by default; about 256 bytes of kernel memory each, allocated at the start, there
+    /// only. When it is full, the bytes of further sockets still reach their process, and
+    /// their calls are counted in [`Lost`](crate::reading::Lost).
     #[must_use]
     pub const fn max_sockets(mut self, sockets: u32) -> Self {
         self.sizes.sockets = if sockets == 0 { 1 } else { sockets };

@@ -202,7 +202,7 @@ impl Kernel {
 
     /// Loads and attaches everything with this rung, and tests it.
     fn stand_on(&self, rung: &'static Rung, sizes: MapSizes) -> Result<Loaded> {
-        let store = if sizes.in_table {
+        let store = if sizes.in_table || self.layout.storage_is_unsafe_to_list {
             Store::Table
         } else {
             rung.store

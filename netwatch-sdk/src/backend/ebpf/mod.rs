@@ -314,8 +314,9 @@ impl Ebpf {
         self.listing
             .begin(maps::counter(&self.loaded.ebpf, counters::CLOSED_ROWS)?);
         let mut quiet = self.list()?;
-        if self.records == 0 {
-            // There is no listing before the first to make up for what it missed.
+        if self.records == 0 || self.loaded.store == Store::Table {
+            // There is no listing before the first to make up for what it missed. A table
+            // is not walked to its end when what is listed ends meanwhile.
             quiet = self.list()?;
         }
         self.ownerless = ownerless(self.listing.rows(), &self.ownerless);

@@ -42,6 +42,9 @@ pub(super) struct Layout {
     /// A task can be preempted inside a program on a tracepoint: when the kernel changes the
     /// programs it waits for readers of SRCU (Linux 7.0), not for preemption to be on again.
     pub(super) tracepoints_are_preempted: bool,
+    /// Listing socket storage can end in a null pointer in the kernel (seen on 7.3): since
+    /// Linux 7.0 a socket that goes takes its pointer out of an element that is being listed.
+    pub(super) storage_is_unsafe_to_list: bool,
     parameters: HashMap<&'static str, usize>,
     /// The number of `SKB_DROP_REASON_NO_SOCKET`; `None` before Linux 5.17, which does not
     /// say why it drops a packet.
@@ -89,6 +92,7 @@ pub(super) fn read() -> Result<Layout> {
     }
     Ok(Layout {
         offsets: Offsets::read_from_bytes(&found).map_err(|_| malformed())?,
+        storage_is_unsafe_to_list: btf.field("bpf_local_storage_elem", "state").is_some(),
         tracepoints_are_preempted: btf.field("tp_transition_snapshot", "srcu_gp").is_some(),
         parameters: btf.parameters(FUNCTIONS),
         no_socket: btf.enumerator("skb_drop_reason", "SKB_DROP_REASON_NO_SOCKET"),
