@@ -77,7 +77,7 @@ fn find_and_add<const EGRESS: bool>(ctx: &SkBuffContext) {
         return;
     }
     // SAFETY: a full socket.
-    let Some(record) = (unsafe { store::find_or_make(sk.cast()) }) else {
+    let Some(record) = (unsafe { store::find_or_make_late(sk.cast()) }) else {
         count(counters::UNTRACKED_PACKETS, 1);
         return;
     };

@@ -83,7 +83,7 @@ pub fn received(sk: Sock<false>, ret: i32, flags: i32) {
         && !sk.has_other_reader(tcp)
         // Where the table is full, only the call's own result tells.
         // SAFETY: the caller's promise.
-        && (!in_table() || unsafe { store::find_or_make(sk.0) }.is_some())
+        && (!in_table() || unsafe { store::find_or_make_late(sk.0) }.is_some())
     {
         return;
     }
@@ -110,7 +110,7 @@ pub fn tcp_rcv_space_adjust_table(ctx: BtfTracePointContext) -> i32 {
 pub fn read_stream<const TABLE: bool>(sk: Sock<false>) {
     let Some(tcp) = sk.tcp() else { return };
     // SAFETY: a tracepoint's socket argument.
-    let Some(record) = (unsafe { store::find_or_make(sk.0) }) else {
+    let Some(record) = (unsafe { store::find_or_make_late(sk.0) }) else {
         count(counters::UNTRACKED_CALLS, 1);
         return;
     };
@@ -149,7 +149,7 @@ pub fn read_stream<const TABLE: bool>(sk: Sock<false>) {
 #[inline(always)]
 pub unsafe fn add<const TABLE: bool, const PROBE: bool>(sk: Sock<PROBE>, tx: u64, rx: u64) {
     // SAFETY: the caller's promise.
-    if let Some(record) = unsafe { store::find_or_make(sk.0) } {
+    if let Some(record) = unsafe { store::find_or_make_late(sk.0) } {
         let end_is_seen = ends_are_seen() || sk.protocol() == IPPROTO_TCP;
         // SAFETY: a map value, checked for null.
         unsafe {

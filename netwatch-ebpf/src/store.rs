@@ -12,13 +12,14 @@ use aya_ebpf::{
     helpers::bpf_sk_storage_get,
 };
 use netwatch_common::{
+    counters,
     process::ProcessKey,
     socket::{COOKIE_KERNEL, SocketRecord, Wire},
 };
 
 use crate::{
     atomic,
-    maps::{CLAIMS, SOCKET_TABLE, SOCKETS},
+    maps::{CLAIMS, SOCKET_TABLE, SOCKETS, counter},
 };
 
 /// 1 when records are in `SOCKET_TABLE`. Patched before the programs are loaded.
@@ -114,6 +115,27 @@ pub unsafe fn find_or_make(sk: *mut c_void) -> Option<*mut SocketRecord> {
     }
     // SAFETY: the caller's promise.
     unsafe { in_socket(sk, BPF_SK_STORAGE_GET_F_CREATE.into()) }
+}
+
+/// The same in the middle of a socket's life. Once there was no room, calls on sockets
+/// without a record were counted by their results: such a socket gets none any more, or
+/// its stream would be counted again. Kprobes do not see those results.
+///
+/// # Safety
+///
+/// As for [`find`].
+#[inline(always)]
+pub unsafe fn find_or_make_late(sk: *mut c_void) -> Option<*mut SocketRecord> {
+    let was_full =
+        || counter(counters::UNTRACKED_CALLS) | counter(counters::UNTRACKED_PACKETS) != 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if in_table() && !by_kprobes() && was_full() {
+            find(sk)
+        } else {
+            find_or_make(sk)
+        }
+    }
 }
 
 /// The record of a socket that has just been made. Another that is at its address was left
