@@ -60,7 +60,8 @@ pub struct SocketRecord {
     pub paid: u8,
     /// TCP, where sent bytes are taken from `write_seq`: up to where they are counted.
     pub written_seq: u32,
-    /// With [`COOKIE_OWN`]: tells it from other sockets at the same address.
+    /// Without a cookie: when it was first listed, or got [`COOKIE_OWN`]. That number tells it
+    /// from other sockets at the same address.
     pub born: u32,
     /// `COOKIE_*`: which number identifies the socket.
     pub cookie: u8,

@@ -20,7 +20,7 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_sock_from_file};
 use netwatch_common::{
     counters,
-    socket::{FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, FLAG_WRITTEN, SocketRecord},
+    socket::{COOKIE_OWN, FLAG_ENDED, FLAG_MARKED, FLAG_OLDER, FLAG_WRITTEN, SocketRecord},
 };
 
 use crate::{
@@ -196,6 +196,33 @@ pub unsafe extern "C" fn list_table(ctx: *const TableElement) -> i32 {
     }
 }
 
+/// Whether the kernel is about to give the socket its cookie, in the call that makes it or
+/// with the packet that establishes it. Once it is listed by another number, it keeps that.
+///
+/// # Safety
+///
+/// `record` is a record of `sk`, not null.
+#[inline(always)]
+unsafe fn awaits_cookie(sk: Sock<true>, record: *mut SocketRecord) -> bool {
+    /// In units of `born`: a tenth of a second.
+    const PATIENCE: u32 = 100_000;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !packets::are_counted()
+            || (*record).cookie == COOKIE_OWN
+            || (*record).flags & FLAG_OLDER != 0
+            || sk.cookie() != 0
+        {
+            return false;
+        }
+        let now = records::clock();
+        if (*record).born == 0 {
+            (*record).born = now;
+        }
+        now.wrapping_sub((*record).born) < PATIENCE
+    }
+}
+
 /// # Safety
 ///
 /// `record` is a record, not null.
@@ -226,7 +253,8 @@ unsafe fn list<const TABLE: bool>(
         count(counters::QUIET, 1);
         return NEXT;
     }
-    if is_over {
+    // SAFETY: likewise.
+    if is_over || TABLE && unsafe { awaits_cookie(Sock(sk.0), record) } {
         return NEXT;
     }
     let Some(mut row) = OPEN.reserve(0) else {

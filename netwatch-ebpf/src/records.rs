@@ -97,6 +97,14 @@ pub unsafe fn keep_addresses<const PROBE: bool>(record: *mut SocketRecord, sk: S
     }
 }
 
+/// Time in units of 1,024 ns, for `born`; never 0.
+#[inline(always)]
+pub fn clock() -> u32 {
+    // SAFETY: always allowed.
+    let now = unsafe { bpf_ktime_get_ns() };
+    (now >> 10) as u32 | 1
+}
+
 /// The number that identifies a socket for as long as it is there.
 ///
 /// # Safety
@@ -120,7 +128,7 @@ unsafe fn cookie<const PROBE: bool>(
             if cookie != 0 {
                 return cookie;
             }
-            (*record).born = (bpf_ktime_get_ns() >> 10) as u32;
+            (*record).born = clock();
             (*record).cookie = COOKIE_OWN;
         }
         // No two sockets are at one address at one time.

@@ -94,7 +94,7 @@ use crate::{
     collector::{Hook, MapPressure, Packets, Refusal, Status},
     error::chain,
     reading::{
-        Attribution, Lost, Payload, Process, Reading, Source, closed_port::ClosedPort,
+        Accuracy, Attribution, Lost, Payload, Process, Reading, Source, closed_port::ClosedPort,
         dns::DnsDatagram,
     },
 };
@@ -114,6 +114,7 @@ struct Ebpf {
     watchdog: Watchdog,
     /// As of the last reading.
     missed: Missed,
+    untracked_calls: u64,
     records: usize,
     /// Rows of ended sockets that were read, and that were lost.
     told: u64,
@@ -182,6 +183,7 @@ impl Ebpf {
             ownerless: IdMap::default(),
             watchdog: Watchdog::new(Instant::now()),
             missed: Missed::default(),
+            untracked_calls: 0,
             records: 0,
             told: 0,
             lost: 0,
@@ -212,17 +214,27 @@ impl Ebpf {
         maps
     }
 
-    /// One pass over all sockets; returns how many had no row because nothing changed.
+    /// Lists all sockets; returns how many had no row because nothing changed.
     fn list(&mut self) -> Result<u64> {
         if self.listing.is_whole() {
             self.set_list_whole(true)?;
         }
-        let before = maps::counter(&self.loaded.ebpf, counters::QUIET)?;
-        let listed = self.list_into();
+        let quiet = self.pass();
+        // A walk of the table misses what stands behind a socket that ends meanwhile.
+        let quiet = match self.loaded.store {
+            Store::Table => quiet.and_then(|_| self.pass()),
+            Store::Sockets => quiet,
+        };
         if self.listing.is_whole() {
             self.set_list_whole(false)?;
         }
-        listed?;
+        quiet
+    }
+
+    /// One pass over all sockets; returns how many had no row.
+    fn pass(&mut self) -> Result<u64> {
+        let before = maps::counter(&self.loaded.ebpf, counters::QUIET)?;
+        self.list_into()?;
         Ok(maps::counter(&self.loaded.ebpf, counters::QUIET)?.saturating_sub(before))
     }
 
@@ -286,6 +298,11 @@ impl Ebpf {
         Ok(())
     }
 
+    /// Whether bytes of calls are missing. Other hooks count by its result what has no record.
+    const fn lacks_calls(&self) -> bool {
+        self.loaded.rung.by_kprobes && self.untracked_calls > 0
+    }
+
     /// Tests the rung again when it looks as if it had stopped counting.
     fn watch(&mut self) -> Result<()> {
         let packets = self.loaded.cgroup.is_ok();
@@ -314,9 +331,8 @@ impl Ebpf {
         self.listing
             .begin(maps::counter(&self.loaded.ebpf, counters::CLOSED_ROWS)?);
         let mut quiet = self.list()?;
-        if self.records == 0 || self.loaded.store == Store::Table {
-            // There is no listing before the first to make up for what it missed. A table
-            // is not walked to its end when what is listed ends meanwhile.
+        if self.records == 0 {
+            // There is no listing before the first to make up for what it missed.
             quiet = self.list()?;
         }
         self.ownerless = ownerless(self.listing.rows(), &self.ownerless);
@@ -393,7 +409,11 @@ impl Measure for Ebpf {
         self.watch()?;
         // Last: what is missing above was counted before.
         self.missed = Missed::read(&self.loaded.ebpf, &self.missed)?;
-        let accuracy = self.missed.accuracy(self.loaded.store);
+        self.untracked_calls = count(counters::UNTRACKED_CALLS);
+        let accuracy = match self.missed.accuracy(self.loaded.store) {
+            Accuracy::Exact if self.lacks_calls() => Accuracy::LowerBound,
+            accuracy => accuracy,
+        };
 
         let counts_packets = self.loaded.cgroup.is_ok();
         let names: IdMap<ProcessKey, String> = self
@@ -438,7 +458,7 @@ impl Measure for Ebpf {
                 unseen_bytes: 0,
                 closed_rows: count(counters::CLOSED_ROWS),
                 events: count(counters::EVENTS_LOST),
-                untracked_calls: count(counters::UNTRACKED_CALLS),
+                untracked_calls: self.untracked_calls,
                 untracked_packets: count(counters::UNTRACKED_PACKETS),
                 dns_messages: count(counters::DNS_MESSAGES),
                 closed_ports: count(counters::CLOSED_PORTS_LOST),
@@ -488,6 +508,13 @@ impl Measure for Ebpf {
                  here before"
                     .to_owned(),
             );
+        }
+        if self.lacks_calls() {
+            limits.push(format!(
+                "payload of {} calls is missing: the table of sockets was full \
+                 (Builder::max_sockets), or more calls waited at once than the kernel can probe",
+                self.untracked_calls
+            ));
         }
         limits.extend(self.missed.limit(self.loaded.rung, self.loaded.store));
         Status {
