@@ -59,6 +59,7 @@ pub struct Lost {
     /// Events that no subscriber got, because the kernel's buffer for them was full.
     pub events: u64,
     /// Calls on a socket that could not be tracked; their bytes are in the process's total.
+    /// With the hook `kprobe` they may be missing, and payload is a lower bound from then on.
     pub untracked_calls: u64,
     /// Packets of a socket that could not be tracked; their bytes are counted nowhere.
     pub untracked_packets: u64,

@@ -7,7 +7,7 @@ use nix::{
     sys::socket::{self, MsgFlags},
 };
 
-use std::os::fd::AsFd;
+use std::{net::Ipv4Addr, os::fd::AsFd};
 
 use super::{datagram, stream};
 use crate::{
@@ -140,8 +140,10 @@ fn trunc_datagrams(actor: &Actor) -> Result<()> {
 fn error_queue(actor: &Actor) -> Result<()> {
     let gone = Counted::udp(actor.shape.family)?;
     gone.bind_served(actor.shape.family)?;
-    let address = gone.local()?;
+    let mut address = gone.local()?;
     drop(gone);
+    // Not where another test's socket may get the same port meanwhile.
+    address.set_ip(Ipv4Addr::new(127, 0, 0, 2).into());
     let mut client = Counted::udp(actor.shape.family)?;
     options::set(&client, libc::SOL_IP, libc::IP_RECVERR, &1_i32)?;
     client.connect(address)?;
