@@ -14,6 +14,7 @@ use netwatch_sdk::reading::{Accuracy, Payload};
 
 use crate::{
     observe::{Observation, SeenSocket, Who},
+    results,
     truth::{Claim, Key, Moved, ProcessTruth, Truth, Way, sum},
 };
 
@@ -173,7 +174,9 @@ struct Gaps {
 
 impl Gaps {
     fn of(seen: &Observation) -> Self {
-        let missed_runs = seen.lost.missed_runs > 0;
+        // Kprobes lose the bytes of a call that is not tracked.
+        let lacks_calls = results::hook() == "kprobe" && seen.lost.untracked_calls > 0;
+        let missed_runs = seen.lost.missed_runs > 0 || lacks_calls;
         let mut rows = seen.processes.values();
         Self {
             missed_runs,

@@ -320,7 +320,7 @@ impl Ebpf {
     /// there are new ones. Not just once: a search can fall between the acceptance of a
     /// socket and its file. Returns how many sockets had no row.
     fn list_with_owners(&mut self) -> Result<u64> {
-        const SEARCHES: u8 = 3;
+        const SEARCHES: u8 = 2;
         let ownerless = |rows: &[SocketRow], before: &IdMap<u64, u8>| -> IdMap<u64, u8> {
             rows.iter()
                 .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
