@@ -169,6 +169,7 @@ impl Ebpf {
             .map_err(|error| log::warn!("no log lines from the kernel programs: {error}"))
             .ok();
         give_back_memory();
+        object::give_back();
         let root = loaded.cgroup.clone().unwrap_or_default();
         let dns = Dns::new(&loaded, sizes.dns_bytes)?.map(|dns| Arc::new(Mutex::new(dns)));
         let feed = Arc::new(EbpfFeed::new(&loaded, dns.clone())?);
