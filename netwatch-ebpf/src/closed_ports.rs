@@ -5,11 +5,11 @@
 //! | tp_btf `kfree_skb` | `(struct sk_buff *skb, void *location, enum skb_drop_reason reason, …)` | 5.17 with the reason; 4.16 |
 //!
 //! The kernel has no socket for such a packet, so no other program runs. Before it told the
-//! reason, the function that drops the packet says it. Every packet
-//! that is dropped for another reason passes here too, and costs a comparison or four. A source that tries the same port again before the next reading is in the map
-//! already: a flood costs a look-up a packet and no memory.
-//! Not looked at: TCP over loopback. Not seen: what a packet filter drops or answers in the kernel's place, and IPv6 with
-//! extension headers.
+//! reason, the function that drops the packet says it. Every packet that is dropped for
+//! another reason passes here too, and costs a comparison or four. A source that tries the
+//! same port again before the next reading is in the map already: a flood costs a look-up
+//! a packet and no memory. Not looked at: TCP over loopback. Not seen: what a packet filter
+//! drops or answers in the kernel's place, and IPv6 with extension headers.
 //! Writes `CLOSED_PORTS`, `COUNTERS`.
 //!
 //! Cost of a run, less an empty program's: 3 ns for another reason, 90 ns for a segment

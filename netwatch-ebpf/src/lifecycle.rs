@@ -93,7 +93,7 @@ pub fn sock_release(ctx: SockContext) -> i32 {
         if let Some(record) = store::find(ctx.as_ptr()) {
             if sk.protocol() == IPPROTO_TCP {
                 doubles::settle::<false>(ctx.as_ptr(), record);
-                records::pay(record, sk.cgroup_id());
+                records::pay(sk.0, record, sk.cgroup_id());
             } else {
                 let header = records::header(sk, ctx.as_ptr(), record);
                 records::close(ctx.as_ptr(), header, record);

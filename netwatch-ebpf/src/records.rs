@@ -213,11 +213,13 @@ pub unsafe fn write_row(place: *mut SocketRow, header: SocketHeader, record: *co
 ///
 /// # Safety
 ///
-/// `record` is a record, checked for null.
+/// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn pay(record: *mut SocketRecord, cgroup_id: u64) {
+pub unsafe fn pay(sk: *mut c_void, record: *mut SocketRecord, cgroup_id: u64) {
     // SAFETY: the caller's promise; map values are checked for null.
     unsafe {
+        // What doubles counted comes first: a record that is paid adds no more to the total.
+        doubles::settle::<false>(sk, record);
         let (tx, rx) = ((*record).tx_bytes, (*record).rx_bytes);
         if tx | rx == 0 || (*record).paid != 0 || (*record).flags & FLAG_ENDED != 0 {
             return;

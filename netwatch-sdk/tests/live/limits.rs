@@ -96,7 +96,7 @@ const KNOWN: &[Limit] = &[
         why: "before Linux 6.1 programs on tracepoints run inside each other; one CPU has no other",
     },
     Limit {
-        test: "preempted-runs",
+        test: "preempted-",
         says: "the kernel skipped no run",
         why: "the kernel does not preempt kernel programs here",
     },

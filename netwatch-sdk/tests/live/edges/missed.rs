@@ -25,8 +25,9 @@ use nix::{
     sys::socket::{setsockopt, sockopt::Linger},
 };
 
+use super::preempted;
 use crate::{
-    actor::unavailable, namespace::Namespace, observe::exact, quiet, results, trial::trial,
+    actor::unavailable, namespace::Namespace, observe::exact, results, trial::alone,
 };
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -34,10 +35,7 @@ pub(super) fn trials() -> Vec<Trial> {
         "missed-runs",
         "runs of a program that the kernel skips cost no payload, and what cannot be made up for is counted and named",
     );
-    vec![trial(name, about, || {
-        let _alone = quiet::alone();
-        run()
-    })]
+    vec![alone(name, about, run)]
 }
 
 /// Runs are skipped within a second, where the kernel skips any.
@@ -183,18 +181,7 @@ fn until_skipped(reader: &mut Reader) -> Result<u64> {
     }
 }
 
-/// Skipped runs of all programs that this process holds, as the kernel tells.
+/// Skipped runs of all programs that this process holds.
 fn skipped() -> Result<u64> {
-    let mut sum = 0;
-    for file in fs::read_dir("/proc/self/fdinfo")? {
-        // Some are closed meanwhile.
-        let Ok(about) = fs::read_to_string(file?.path()) else {
-            continue;
-        };
-        let misses = about.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-        if let Some(misses) = misses {
-            sum += misses.trim().parse::<u64>().context("recursion_misses")?;
-        }
-    }
-    Ok(sum)
+    Ok(preempted::skipped()?.iter().map(|(_, runs)| runs).sum())
 }

@@ -25,17 +25,21 @@ use nix::{
 };
 
 use super::missed::own;
-use crate::{actor::unavailable, observe::exact, quiet, results, trial::trial};
+use crate::{actor::unavailable, observe::exact, results, trial::alone};
 
 pub(super) fn trials() -> Vec<Trial> {
-    let (name, about) = (
-        "preempted-runs",
-        "calls whose program is skipped, a task being preempted inside it, are counted all the same",
-    );
-    vec![trial(name, about, || {
-        let _alone = quiet::alone();
-        run()
-    })]
+    vec![
+        alone(
+            "preempted-runs",
+            "calls whose program is skipped, a task being preempted inside it, are counted all the same",
+            || run(false),
+        ),
+        alone(
+            "preempted-closes",
+            "and so they are of sockets that close before the next reading",
+            || run(true),
+        ),
+    ]
 }
 
 const DURATION: Duration = Duration::from_secs(3);
@@ -136,14 +140,17 @@ fn traffic(reader: &mut Reader) -> Result<Vec<Traffic>> {
     })
 }
 
-fn run() -> Result<()> {
+/// `closes`: the sockets are gone before the reading that counts.
+fn run(closes: bool) -> Result<()> {
     let mut reader = exact()?.start()?.reader();
     let before = own(&reader.read()?);
     let traffic = traffic(&mut reader)?;
+    let moved: Vec<Payload> = traffic.iter().map(|part| part.moved).collect();
+    let open = (!closes).then_some(traffic);
     let skipped = skipped()?;
     let reading = reader.read()?;
     let after = own(&reading);
-    let sum = |of: fn(&Payload) -> u64| traffic.iter().map(|part| of(&part.moved)).sum::<u64>();
+    let sum = |of: fn(&Payload) -> u64| moved.iter().map(of).sum::<u64>();
     let off = (
         sum(|moved| moved.tx_bytes).checked_sub(after.tx_bytes - before.tx_bytes),
         sum(|moved| moved.rx_bytes).checked_sub(after.rx_bytes - before.rx_bytes),
@@ -174,11 +181,12 @@ fn run() -> Result<()> {
     let runs: u64 = skipped.iter().map(|(_, runs)| runs).sum();
     ensure!(missed <= runs / 5, "{said}");
     eprintln!("{said}");
+    drop(open);
     Ok(())
 }
 
 /// How many runs the kernel skipped of the programs that this process holds, by name.
-fn skipped() -> Result<Vec<(String, u64)>> {
+pub(super) fn skipped() -> Result<Vec<(String, u64)>> {
     let mut skipped = Vec::new();
     for entry in fs::read_dir("/proc/self/fdinfo")? {
         let Ok(text) = fs::read_to_string(entry?.path()) else {
