@@ -136,6 +136,10 @@ impl Kernel {
         self.attach_all(&mut ebpf, rung.programs, doubled)?;
         let mut unseen = Vec::new();
         for path in rung.paths {
+            let elsewhere = path.unless.map(|function| self.symbols.has(function));
+            if elsewhere.transpose()? == Some(true) {
+                continue;
+            }
             if !self.symbols.has(path.function)? {
                 if path.in_module {
                     unseen.push(format!("{}: its kernel module is not loaded", path.name));
