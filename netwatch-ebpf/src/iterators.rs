@@ -25,7 +25,9 @@ use netwatch_common::{
 
 use crate::{
     doubles, events,
-    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, TCP_LISTEN, Task, socket_of, socket_of_file},
+    kernel::{
+        IPPROTO_TCP, Sock, TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT, Task, socket_of, socket_of_file,
+    },
     maps::{OPEN, count, list_whole, seeded},
     packets, processes, records, store,
 };
@@ -126,8 +128,9 @@ fn own<const TABLE: bool>(task: *const c_void, sk: Sock<TABLE>) {
         {
             (*record).copied_seq = tcp.copied_seq();
             (*record).written_seq = tcp.write_seq();
-            // 0: `connect` has not chosen the first number yet.
-            let written = if (*record).written_seq == 0 {
+            // Of a stream that begins now, all counts.
+            let begins = seeded() && sk.state() == TCP_SYN_SENT;
+            let written = if begins || !tcp.has_begun(sk.state()) {
                 0
             } else {
                 FLAG_WRITTEN
