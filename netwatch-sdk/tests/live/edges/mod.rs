@@ -3,6 +3,7 @@
 pub(crate) mod child;
 mod denials;
 mod ended;
+mod first_calls;
 mod full;
 mod missed;
 mod packets_alone;
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     [
         several::trials(),
         ended::trials(),
+        first_calls::trials(),
         withheld::trials(),
         full::trials(),
         missed::trials(),
