@@ -1,6 +1,7 @@
 //! `cargo xtask vm-test`: the live tests on other kernels, in machines under software emulation.
 
-mod archive;
+mod architecture;
+mod busybox;
 mod cpio;
 mod kernels;
 mod machine;
@@ -10,7 +11,6 @@ mod report;
 mod tests_program;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::command::{self, progress};
 use crate::{debian, workspace};
+use architecture::AMD64;
 use kernels::{KERNELS, Kernel};
 use machine::Machine;
 use prepared::Prepared;
@@ -27,15 +28,8 @@ use report::{Line, Outcome};
 
 const LIMIT_SECONDS: u64 = 180;
 const HOOKS: [&str; 3] = ["tp_btf", "fentry", "kprobe"];
-const PACKAGES: [&str; 7] = [
-    "binutils",
-    "busybox-static",
-    "debian-archive-keyring",
-    "kmod",
-    "qemu-system-x86",
-    "xz-utils",
-    "zstd",
-];
+/// And those of the architecture.
+const PACKAGES: [&str; 4] = ["debian-archive-keyring", "kmod", "xz-utils", "zstd"];
 
 /// Run the live tests on other kernels, in virtual machines
 #[derive(Args)]
@@ -114,7 +108,7 @@ impl VmTest {
         if self.list {
             for kernel in KERNELS {
                 println!(
-                    "{:<6} {:<18} {}",
+                    "{:<11} {:<18} {}",
                     kernel.name,
                     kernel.suite,
                     kernel.hooks.join(" ")
@@ -123,29 +117,25 @@ impl VmTest {
             return Ok(());
         }
         if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            bail!("the kernels are those of x86_64, and the live tests are built for it natively");
+            bail!("the live tests are built on x86_64 Linux, natively and for arm64");
         }
         if !debian::is_here() {
             bail!("the kernels come from Debian's archive by apt, which is not here");
         }
         debian::require(&PACKAGES)?;
-        let folder = workspace::target()?.join("vm");
-        let tests = tests_program::build(&folder)?;
-        let known = command::output(Command::new(&tests).arg("hooks"))?;
-        let known: Vec<&str> = known.lines().collect();
         let mut all = Vec::new();
         let mut wrong = Vec::new();
         for kernel in &KERNELS {
             if !self.wants(kernel) {
                 continue;
             }
-            let hooks = self.hooks(kernel, &known);
+            let hooks = self.hooks(kernel);
             if hooks.is_empty() {
                 progress(format!("kernel {} has none of the hooks", kernel.name));
                 continue;
             }
-            let kernel = Prepared::get(kernel, self.update)?;
-            let tested = self.test_kernel(kernel, &hooks, &tests, &folder)?;
+            debian::require(kernel.architecture.packages)?;
+            let tested = self.test_kernel(Prepared::get(kernel, self.update)?, &hooks)?;
             wrong.extend(tested.wrong());
             all.push(tested);
             if self.oldest {
@@ -155,6 +145,7 @@ impl VmTest {
         println!("{}", page::tables(&all));
         let complete = all.iter().all(|tested| tested.cut_off.is_none());
         if self.write || self.is_everything() && complete {
+            let tests = tests_program::build(&AMD64)?;
             let listed = command::output(Command::new(&tests).arg("--list"))?;
             let page = page::page(&all, &listed, &self.asked_for());
             let path = workspace::root()?.join(page::PATH);
@@ -190,30 +181,25 @@ impl VmTest {
         said.trim_end().to_owned()
     }
 
-    /// The hooks to count by on a kernel: it has them, the collector knows them, they were asked for.
-    fn hooks(&self, kernel: &Kernel, known: &[&str]) -> Vec<&'static str> {
+    /// The hooks to count by on a kernel: it has them, and they were asked for.
+    fn hooks(&self, kernel: &Kernel) -> Vec<&'static str> {
         let hooks = kernel.hooks.iter().copied();
         let asked_for =
             |hook: &str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
-        hooks
-            .filter(|hook| known.contains(hook) && asked_for(hook))
-            .collect()
+        hooks.filter(|hook| asked_for(hook)).collect()
     }
 
-    fn test_kernel(
-        &self,
-        kernel: Prepared,
-        hooks: &[&str],
-        tests: &Path,
-        folder: &Path,
-    ) -> Result<Tested> {
+    fn test_kernel(&self, kernel: Prepared, hooks: &[&str]) -> Result<Tested> {
+        let folder = workspace::target()?.join("vm");
+        let architecture = kernel.kernel.architecture;
         let machine = Machine {
             kernel: &kernel,
-            tests,
+            busybox: &busybox::get(architecture)?,
+            tests: &tests_program::build(architecture)?,
             hooks,
             test: self.test.as_deref(),
             short: self.short,
-            folder,
+            folder: &folder,
             limit: Duration::from_secs(self.time_limit),
         };
         let name = kernel.kernel.name;
