@@ -33,7 +33,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fexit, tracepoint},
     programs::{BtfTracePointContext, FExitContext, TracePointContext},
 };
-use netwatch_common::{counters, socket::SocketRecord};
+use netwatch_common::{counters, process::ProcessKey, socket::SocketRecord};
 
 use crate::{
     atomic, fexit,
@@ -179,12 +179,47 @@ fn owe(sk: Sock<true>, tx: u64, rx: u64) {
 ///
 /// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn settle<const AT_END: bool>(sk: *mut c_void, record: *mut SocketRecord) {
+pub unsafe fn settle<const TABLE: bool>(sk: *mut c_void, record: *mut SocketRecord) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        give(sk, record, |owner, key| {
+            store::claim::<TABLE>(sk, owner, key)
+        });
+    };
+}
+
+/// The same once nobody can use the socket or look for its owner any more.
+///
+/// # Safety
+///
+/// As for [`settle`].
+#[inline(always)]
+pub unsafe fn settle_last(sk: *mut c_void, record: *mut SocketRecord) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        give(sk, record, |owner, key| {
+            let is_free = (*owner).start_ns == 0;
+            if is_free {
+                *owner = *key;
+            }
+            is_free
+        });
+    }
+}
+
+/// # Safety
+///
+/// As for [`settle`].
+#[inline(always)]
+unsafe fn give(
+    sk: *mut c_void,
+    record: *mut SocketRecord,
+    claim: impl FnOnce(*mut ProcessKey, &ProcessKey) -> bool,
+) {
     if doubled() == 0 {
         return;
     }
-    let address = store::address(sk);
-    let Some(owed) = OWED.get_ptr_mut(address) else {
+    let Some(owed) = OWED.get_ptr_mut(store::address(sk)) else {
         return;
     };
     // SAFETY: map values, checked for null, and the caller's promise.
@@ -192,7 +227,12 @@ pub unsafe fn settle<const AT_END: bool>(sk: *mut c_void, record: *mut SocketRec
         let (key, comm, cgroup_id) = ((*owed).key, (*owed).comm, (*owed).cgroup_id);
         let tx = take(&raw mut (*owed).tx);
         let rx = take(&raw mut (*owed).rx);
-        let owner = &raw const (*record).owner;
+        let owner = &raw mut (*record).owner;
+        // Its first call was one that the program was skipped for.
+        if tx | rx != 0 && (*owner).start_ns == 0 && claim(owner, &key) {
+            (*record).comm = comm;
+            processes::entry(&key, &comm, cgroup_id);
+        }
         if (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {
             atomic::add(&raw mut (*record).tx_bytes, tx);
             atomic::add(&raw mut (*record).rx_bytes, rx);
@@ -206,8 +246,13 @@ pub unsafe fn settle<const AT_END: bool>(sk: *mut c_void, record: *mut SocketRec
         atomic::add(&raw mut (*record).shared_tx_bytes, shared_tx);
         atomic::add(&raw mut (*record).shared_rx_bytes, shared_rx);
     }
-    if AT_END {
-        let _ = OWED.remove(address);
+}
+
+/// A socket has ended.
+#[inline(always)]
+pub fn forget(sk: *mut c_void) {
+    if doubled() != 0 {
+        let _ = OWED.remove(store::address(sk));
     }
 }
 

@@ -108,7 +108,7 @@ pub unsafe fn datagram<const TABLE: bool, const PROBE: bool>(
         if sk.protocol() != IPPROTO_UDP
             || sk.state() != TCP_ESTABLISHED
             || (*record).flags & FLAG_OLDER != 0
-            || !store::claim::<TABLE>(sk.0, &raw mut (*record).opened_ns, bpf_ktime_get_boot_ns())
+            || !store::stamp::<TABLE>(sk.0, &raw mut (*record).opened_ns)
         {
             return;
         }

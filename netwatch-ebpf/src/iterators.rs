@@ -251,7 +251,7 @@ unsafe fn list<const TABLE: bool>(
     is_sound: impl FnOnce() -> bool,
 ) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { doubles::settle::<false>(sk.0, record) };
+    unsafe { doubles::settle::<TABLE>(sk.0, record) };
     // SAFETY: likewise.
     let (sum, listed, is_over) =
         unsafe { (records::sum(record), (*record).listed, is_over(record)) };

@@ -36,7 +36,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic, doubles, events,
+    atomic, events,
     kernel::{
         IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
     },
@@ -92,7 +92,6 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     unsafe {
         if let Some(record) = store::find(ctx.as_ptr()) {
             if sk.protocol() == IPPROTO_TCP {
-                doubles::settle::<false>(ctx.as_ptr(), record);
                 records::pay(sk.0, record, sk.cgroup_id());
             } else {
                 let header = records::header(sk, ctx.as_ptr(), record);

@@ -27,10 +27,10 @@ pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();
 #[btf_map]
 pub static SOCKET_TABLE: HashMap<u64, SocketRecord, 65536> = HashMap::new();
 
-/// Addresses of the sockets whose record is just being claimed, where the kernel may not
-/// be able to compare and exchange (before Linux 5.12).
+/// By a socket's address: who is just becoming its owner, where the kernel may not be able
+/// to compare and exchange (before Linux 5.12).
 #[btf_map]
-pub static CLAIMS: HashMap<u64, u64, 1024> = HashMap::new();
+pub static CLAIMS: HashMap<u64, ProcessKey, 1024> = HashMap::new();
 
 /// A call of a thread that has not returned yet.
 #[repr(C)]

@@ -192,7 +192,7 @@ pub unsafe fn credit<const TABLE: bool>(
         if records::claim::<TABLE, TABLE>(sk, record, &key, leader) {
             processes::current(&key, leader);
         }
-        if end_is_seen && (*owner).start_ns == key.start_ns && (*owner).tgid == key.tgid {
+        if end_is_seen && store::owns(sk, owner, &key) {
             own(record, tx, rx);
         } else {
             if tx != 0 {

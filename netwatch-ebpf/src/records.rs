@@ -34,12 +34,10 @@ pub unsafe fn claim<const TABLE: bool, const PROBE: bool>(
     key: &ProcessKey,
     leader: Task<PROBE>,
 ) -> bool {
-    // SAFETY: the caller's promise. Only the one that wins the claim writes the rest.
+    // SAFETY: the caller's promise. Only the one that wins the claim writes the name.
     unsafe {
-        let start = &raw mut (*record).owner.start_ns;
-        let is_owner = store::claim::<TABLE>(sk, start, key.start_ns);
+        let is_owner = store::claim::<TABLE>(sk, &raw mut (*record).owner, key);
         if is_owner {
-            (*record).owner.tgid = key.tgid;
             (*record).comm = leader.comm();
         }
         is_owner
@@ -219,7 +217,7 @@ pub unsafe fn pay(sk: *mut c_void, record: *mut SocketRecord, cgroup_id: u64) {
     // SAFETY: the caller's promise; map values are checked for null.
     unsafe {
         // What doubles counted comes first: a record that is paid adds no more to the total.
-        doubles::settle::<false>(sk, record);
+        doubles::settle_last(sk, record);
         let (tx, rx) = ((*record).tx_bytes, (*record).rx_bytes);
         if tx | rx == 0 || (*record).paid != 0 || (*record).flags & FLAG_ENDED != 0 {
             return;
@@ -246,7 +244,10 @@ pub unsafe fn close(sk: *mut c_void, mut header: SocketHeader, record: *mut Sock
         return;
     }
     // SAFETY: the caller's promise.
-    unsafe { doubles::settle::<true>(sk, record) };
+    unsafe {
+        doubles::settle_last(sk, record);
+        doubles::forget(sk);
+    }
     count(counters::ENDS, 1);
     // SAFETY: the caller's promise. First of all, so that no listing shows a socket
     // whose bytes are in `PROCESSES` already.

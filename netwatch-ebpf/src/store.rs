@@ -9,7 +9,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE},
-    helpers::bpf_sk_storage_get,
+    helpers::{bpf_ktime_get_boot_ns, bpf_sk_storage_get},
 };
 use netwatch_common::{
     counters,
@@ -168,14 +168,54 @@ pub fn remove_at_end(sk: *mut c_void) {
     }
 }
 
-/// Sets a place in a record to a number if it is 0, and says whether it did. A kernel
-/// before Linux 5.12 refuses a program that compares and exchanges: those have `TABLE`.
+/// Makes a process the owner in a record that has none, and says whether it did.
 ///
 /// # Safety
 ///
-/// `place` is in a record of `sk`, checked for null.
+/// `owner` is in a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn claim<const TABLE: bool>(sk: *mut c_void, place: *mut u64, number: u64) -> bool {
+pub unsafe fn claim<const TABLE: bool>(
+    sk: *mut c_void,
+    owner: *mut ProcessKey,
+    key: &ProcessKey,
+) -> bool {
+    // SAFETY: the caller's promise. Only the one that wins the claim writes the rest.
+    unsafe {
+        let start = &raw mut (*owner).start_ns;
+        let is_owner = set_once::<TABLE>(address(sk), key, start, key.start_ns);
+        if is_owner {
+            ptr::write_volatile(&raw mut (*owner).tgid, key.tgid);
+        }
+        is_owner
+    }
+}
+
+/// Sets a time in a record to now if it is 0, and says whether it did.
+///
+/// # Safety
+///
+/// `time` is in a record of `sk`, checked for null.
+#[inline(always)]
+pub unsafe fn stamp<const TABLE: bool>(sk: *mut c_void, time: *mut u64) -> bool {
+    // A number that is no socket's address.
+    let lock = address(sk) | 1;
+    // SAFETY: the caller's promise.
+    unsafe { set_once::<TABLE>(lock, &ProcessKey::NONE, time, bpf_ktime_get_boot_ns()) }
+}
+
+/// A kernel before Linux 5.12 refuses a program that compares and exchanges: those have
+/// `TABLE`. `lock` then is only tried: who holds it sets the place, and others see who does.
+///
+/// # Safety
+///
+/// `place` is in a record, checked for null.
+#[inline(always)]
+unsafe fn set_once<const TABLE: bool>(
+    lock: u64,
+    holder: &ProcessKey,
+    place: *mut u64,
+    number: u64,
+) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
         if ptr::read_volatile(place) != 0 {
@@ -184,17 +224,45 @@ pub unsafe fn claim<const TABLE: bool>(sk: *mut c_void, place: *mut u64, number:
         if !TABLE && !in_table() {
             return atomic::claim(place, number);
         }
-        // A lock that is only tried: while another holds it, that one sets the place.
-        let address = address(sk);
-        if CLAIMS.insert(address, 0, BPF_NOEXIST.into()).is_err() {
+        if CLAIMS.insert(lock, *holder, BPF_NOEXIST.into()).is_err() {
             return false;
         }
         let is_free = ptr::read_volatile(place) == 0;
         if is_free {
             ptr::write_volatile(place, number);
         }
-        let _ = CLAIMS.remove(address);
+        let _ = CLAIMS.remove(lock);
         is_free
+    }
+}
+
+/// Whether a process is the owner in a record, or just becomes it.
+///
+/// # Safety
+///
+/// As for [`claim`].
+#[inline(always)]
+pub unsafe fn owns(sk: *mut c_void, owner: *const ProcessKey, key: &ProcessKey) -> bool {
+    // SAFETY: the caller's promise; a map value, checked for null.
+    unsafe {
+        let start = &raw const (*owner).start_ns;
+        if in_table()
+            && ptr::read_volatile(start) == 0
+            && let Some(claim) = CLAIMS.get_ptr(address(sk))
+        {
+            let (claim_start, claim_tgid) = (
+                ptr::read_volatile(&raw const (*claim).start_ns),
+                ptr::read_volatile(&raw const (*claim).tgid),
+            );
+            // Only now: without an owner all the time, the claim was neither too late nor
+            // another socket's.
+            if ptr::read_volatile(start) == 0 {
+                return claim_start == key.start_ns && claim_tgid == key.tgid;
+            }
+        }
+        // The id is written beside the start, and may come after it.
+        let tgid = ptr::read_volatile(&raw const (*owner).tgid);
+        ptr::read_volatile(start) == key.start_ns && (tgid == key.tgid || tgid == 0)
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 mod denials;
 mod ended;
+mod first_calls;
 mod full;
 mod missed;
 mod packets_alone;
@@ -19,6 +20,7 @@ use libtest_mimic::Trial;
 pub(crate) fn by_hook() -> Vec<Trial> {
     [
         ended::trials(),
+        first_calls::trials(),
         withheld::trials(),
         missed::trials(),
         preempted::trials(),

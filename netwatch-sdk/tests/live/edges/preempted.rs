@@ -175,6 +175,12 @@ fn run(closes: bool) -> Result<()> {
         let is_exact = process.accuracy == Accuracy::Exact;
         ensure!(is_exact == only_names, "{said}: {process:?}");
     }
+    if missed + untracked == 0 {
+        let me = Some(std::process::id());
+        let mut open = reading.open.iter();
+        let shared = open.find(|row| row.shared && row.owner.map(|owner| owner.pid.0) == me);
+        ensure!(shared.is_none(), "{said}: {shared:?}");
+    }
     if skipped.is_empty() {
         return Err(unavailable("the kernel skipped no run", said));
     }
