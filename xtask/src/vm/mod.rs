@@ -39,6 +39,7 @@ const PACKAGES: [&str; 4] = ["debian-archive-keyring", "kmod", "xz-utils", "zstd
 Examples:
   cargo xtask vm-test                      every kernel, every hook it has; writes docs/kernel-matrix.md
   cargo xtask vm-test 5.10 7.3             these kernels
+  cargo xtask vm-test 6.12-arm64           one of arm64
   cargo xtask vm-test 6.12 --hook tp_btf --test udp
                                            on one kernel, counting by tp_btf, the tests whose name contains udp
   cargo xtask vm-test --list               the kernels
