@@ -25,7 +25,10 @@ use netwatch_common::{
 
 use crate::{
     doubles, events,
-    kernel::{IPPROTO_TCP, Sock, TCP_CLOSE, TCP_LISTEN, Task, socket_of, socket_of_file},
+    kernel::{
+        IPPROTO_TCP, Sock, TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task, socket_of,
+        socket_of_file,
+    },
     maps::{OPEN, count, list_whole, seeded},
     packets, processes, records, store,
 };
@@ -121,18 +124,22 @@ fn own<const TABLE: bool>(task: *const c_void, sk: Sock<TABLE>) {
                 (*record).flags |= FLAG_OLDER;
             }
         }
-        if (*record).flags & FLAG_MARKED == 0
+        // The state first of all: `connect` chooses the numbers of a stream that begins, and it
+        // is marked when it is established.
+        let mark = match sk.state() {
+            TCP_SYN_SENT | TCP_SYN_RECV => 0,
+            // One that was reset can still be read, not written.
+            TCP_CLOSE if seeded() => 0,
+            TCP_CLOSE => FLAG_MARKED,
+            _ => FLAG_MARKED | FLAG_WRITTEN,
+        };
+        if mark != 0
+            && (*record).flags & FLAG_MARKED == 0
             && let Some(tcp) = sk.tcp()
         {
             (*record).copied_seq = tcp.copied_seq();
             (*record).written_seq = tcp.write_seq();
-            // 0: `connect` has not chosen the first number yet.
-            let written = if (*record).written_seq == 0 {
-                0
-            } else {
-                FLAG_WRITTEN
-            };
-            (*record).flags |= FLAG_MARKED | written;
+            (*record).flags |= mark;
         }
         if sk.state() == TCP_LISTEN {
             events::listening(sk, record);

@@ -15,7 +15,7 @@
 //! - Before 4.19: `bytes_acked` less the SYN of the side that connected and less
 //!   an acknowledged FIN; bytes on their way are missing until acknowledged.
 //!
-//! TLS done by the kernel counts its records, headers included.
+//! Where the kernel does TLS, these are its records with their headers.
 
 use crate::reading::{Accuracy, Direction, Payload, SocketState};
 
@@ -62,9 +62,10 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Multipath TCP can send a byte several times: what its subflows carried is an estimate.
-    pub(crate) const fn of_subflow(mut self, is_subflow: bool) -> Self {
-        if is_subflow {
+    /// Multipath TCP can send a byte several times, and TLS adds its headers: what a socket
+    /// below them carried is an estimate of what calls moved.
+    pub(crate) const fn below_ulp(mut self, has_ulp: bool) -> Self {
+        if has_ulp {
             self.accuracy = Accuracy::Estimate;
         }
         self

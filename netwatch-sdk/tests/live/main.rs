@@ -6,8 +6,9 @@
 //! | `live [FILTER]` | runs the tests (root; the arguments are those of the usual harness) |
 //! | `live shapes` | prints the traffic shapes as a table in Markdown |
 //! | `live accuracy` | measures every shape by every backend and prints a table in Markdown |
-//! | `live hooks` | prints the names that `NETWATCH_HOOK` may have |
 //! | `live workload SHAPE ROLE [ADDRESS]` | is one traffic process of a shape |
+//!
+//! `NETWATCH_PART=hook` leaves only the tests whose answer depends on the hook, `NETWATCH_PART=once` only the others.
 //!
 //! Traffic stays on loopback and in network namespaces that the tests make.
 //! The binary needs nothing else of the host, so it also runs in a virtual
@@ -46,12 +47,6 @@ fn main() -> std::process::ExitCode {
             print!("{}", shape::table());
             return ExitCode::SUCCESS;
         }
-        ["hooks"] => {
-            for (name, _) in netwatch_sdk::Hook::ALL {
-                println!("{name}");
-            }
-            return ExitCode::SUCCESS;
-        }
         _ => {}
     }
     let programs = match programs::Programs::new() {
@@ -71,22 +66,46 @@ fn main() -> std::process::ExitCode {
         };
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [
+    let trials = match std::env::var("NETWATCH_PART").as_deref() {
+        Ok("hook") => by_hook(),
+        Ok("once") => once(),
+        Ok(other) => {
+            eprintln!("NETWATCH_PART={other}: there are `hook` and `once`");
+            return ExitCode::FAILURE;
+        }
+        Err(_) => by_hook().into_iter().chain(once()).collect(),
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(programs);
+    conclusion.exit_code()
+}
+
+/// What depends on the hook that counts.
+#[cfg(target_os = "linux")]
+fn by_hook() -> Vec<libtest_mimic::Trial> {
+    let suites = [
         suite_shapes::trials(),
         suite_older::trials(),
         suite_readers::trials(),
-        suite_table::trials(),
-        userspace::trials(),
         conservation::trials(),
         suite_path::trials(),
-        edges::trials(),
+        edges::by_hook(),
+    ];
+    suites.into_iter().flatten().collect()
+}
+
+/// What is asked the same by every hook.
+#[cfg(target_os = "linux")]
+fn once() -> Vec<libtest_mimic::Trial> {
+    let suites = [
+        suite_table::trials(),
+        userspace::trials(),
+        edges::once(),
         events::trials(),
         dns::trials(),
         detect::trials(),
     ];
-    let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
-    drop(programs);
-    conclusion.exit_code()
+    suites.into_iter().flatten().collect()
 }
 
 #[cfg(not(target_os = "linux"))]

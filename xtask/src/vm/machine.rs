@@ -1,5 +1,6 @@
 //! A machine under software emulation: boots a kernel, and gives the lines that its tests report.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -15,17 +16,53 @@ use super::prepared::Prepared;
 
 const CONSOLE_LINES: usize = 25;
 
+/// How many tests at once: many of them wait, for a wire or for the collector.
+const THREADS: u32 = 4;
+
+/// What one machine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    /// The tests whose answer depends on the hook, with this one.
+    Hook(&'static str),
+    /// The others, with the best hook that the kernel has.
+    Once(&'static str),
+}
+
+impl Part {
+    pub(super) fn hook(self) -> &'static str {
+        match self {
+            Self::Hook(hook) | Self::Once(hook) => hook,
+        }
+    }
+
+    /// What `NETWATCH_PART` calls it.
+    pub(super) fn tests(self) -> &'static str {
+        match self {
+            Self::Hook(_) => "hook",
+            Self::Once(_) => "once",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hook(hook) => hook,
+            Self::Once(_) => "once",
+        })
+    }
+}
+
 /// What a machine is made of.
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Prepared,
+    pub(super) busybox: &'a Path,
     /// The live tests, as a program that needs no library.
     pub(super) tests: &'a Path,
-    /// By which hooks to count, one after the other.
-    pub(super) hooks: &'a [&'a str],
+    /// Which of them to run.
+    pub(super) part: Part,
     /// Only tests whose name contains this.
     pub(super) test: Option<&'a str>,
-    /// Without the tests that ask the same by every hook.
-    pub(super) short: bool,
     /// Where its files and its console's output are left.
     pub(super) folder: &'a Path,
     pub(super) limit: Duration,
@@ -37,7 +74,12 @@ impl Machine<'_> {
 
     /// What the kernel and the tests printed.
     pub(super) fn console(&self) -> PathBuf {
-        self.folder.join(format!("{}.log", self.kernel.kernel.name))
+        self.file("log")
+    }
+
+    fn file(&self, kind: &str) -> PathBuf {
+        let kernel = self.kernel.kernel.name;
+        self.folder.join(format!("{kernel}-{}.{kind}", self.part))
     }
 
     /// Runs it to its end. Each line that the tests report goes to `each`.
@@ -65,6 +107,7 @@ impl Machine<'_> {
             }
         }
         let status = running.0.wait().context("QEMU was lost")?;
+        let _ = fs::remove_file(&initrd);
         if !status.success() {
             bail!("QEMU failed: {status}");
         }
@@ -83,28 +126,33 @@ impl Machine<'_> {
     }
 
     fn command(&self, initrd: &Path) -> Command {
+        let architecture = self.kernel.kernel.architecture;
         // It ends with this process, however that ends.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
-            .args(["-accel", "tcg,thread=multi,tb-size=256"])
-            .args(["-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "1024"])
+            .args(["--pdeathsig", "KILL", "--", architecture.qemu])
+            // With a thread for each processor, QEMU before 8.1 now and then runs code that another processor
+            // has replaced, and the kernel panics ("int3") where it patches itself.
+            .args(["-accel", "tcg,thread=single,tb-size=256"])
+            .args(["-smp", "2", "-m", "1024"])
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
             .arg("-no-reboot")
             .args(["-chardev", "stdio,id=reports,signal=off"])
             .arg("-serial")
             .arg(format!("file:{}", self.console().display()))
-            .args(["-serial", "chardev:reports"])
+            .args(architecture.machine)
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(initrd)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 quiet panic=-1 oops=panic HOOKS={} TEST={} SHORT={}",
-                self.hooks.join(","),
+                "console={} quiet panic=-1 oops=panic REPORTS={} HOOK={} PART={} TEST={} THREADS={THREADS}",
+                architecture.console,
+                architecture.reports,
+                self.part.hook(),
+                self.part.tests(),
                 self.test.unwrap_or_default(),
-                if self.short { "yes" } else { "" }
             ))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
@@ -115,14 +163,14 @@ impl Machine<'_> {
     fn initrd(&self) -> Result<PathBuf> {
         fs::create_dir_all(self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
-        let path = self.folder.join("initrd");
+        let path = self.file("initrd");
         let mut archive = Archive::new(BufWriter::new(File::create(&path)?));
         for folder in ["bin", "dev", "modules"] {
             archive.folder(folder)?;
         }
         archive.character_device("dev/console", (5, 1))?;
         archive.file("init", Self::INIT.as_bytes())?;
-        archive.file("bin/busybox", &read(Path::new("/bin/busybox"))?)?;
+        archive.file("bin/busybox", &read(self.busybox)?)?;
         archive.file("live", &read(self.tests)?)?;
         for module in &self.kernel.modules {
             let name = module.file_name().unwrap_or_default().to_string_lossy();

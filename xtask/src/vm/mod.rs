@@ -1,6 +1,7 @@
 //! `cargo xtask vm-test`: the live tests on other kernels, in machines under software emulation.
 
-mod archive;
+mod architecture;
+mod busybox;
 mod cpio;
 mod kernels;
 mod machine;
@@ -12,6 +13,7 @@ mod tests_program;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,22 +22,16 @@ use clap::builder::PossibleValuesParser;
 
 use crate::command::{self, progress};
 use crate::{debian, workspace};
+use architecture::AMD64;
 use kernels::{KERNELS, Kernel};
-use machine::Machine;
+use machine::{Machine, Part};
 use prepared::Prepared;
-use report::{Line, Outcome};
+use report::{Line, Outcome, Run};
 
 const LIMIT_SECONDS: u64 = 180;
 const HOOKS: [&str; 3] = ["tp_btf", "fentry", "kprobe"];
-const PACKAGES: [&str; 7] = [
-    "binutils",
-    "busybox-static",
-    "debian-archive-keyring",
-    "kmod",
-    "qemu-system-x86",
-    "xz-utils",
-    "zstd",
-];
+/// And those of the architecture.
+const PACKAGES: [&str; 4] = ["debian-archive-keyring", "kmod", "xz-utils", "zstd"];
 
 /// Run the live tests on other kernels, in virtual machines
 #[derive(Args)]
@@ -43,13 +39,15 @@ const PACKAGES: [&str; 7] = [
 Examples:
   cargo xtask vm-test                      every kernel, every hook it has; writes docs/kernel-matrix.md
   cargo xtask vm-test 5.10 7.3             these kernels
+  cargo xtask vm-test 6.12-arm64           one of arm64
   cargo xtask vm-test 6.12 --hook tp_btf --test udp
                                            on one kernel, counting by tp_btf, the tests whose name contains udp
   cargo xtask vm-test --list               the kernels
 
 The kernels are Debian's; they come from the mirrors that apt uses here and are kept in the cache folder
-(XDG_CACHE_HOME or ~/.cache). QEMU and what else is needed is installed by apt. What passed is kept by kernel and
-test program, and not run again. Needs about three minutes a kernel; logs are left in target/vm.
+(XDG_CACHE_HOME or ~/.cache). QEMU and what else is needed is installed by apt. A machine is started for each hook of a
+kernel, and one more for what does not depend on the hook, all at the same time. What passed is kept by kernel and test
+program, and not run again. Needs about three minutes and 4 GB of memory a kernel; logs are left in target/vm.
 Progress goes to stderr, the table to stdout; the exit code is 1 unless everything is as it should be.")]
 pub(crate) struct VmTest {
     /// The kernels; all of them when none is named
@@ -64,7 +62,7 @@ pub(crate) struct VmTest {
     /// Run only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
-    /// Without the tests that ask the same by every hook: DNS, detectors, events, full maps, refusals
+    /// Without the tests that ask the same by every hook: DNS, detectors, events, full maps, refusals, `sock_diag`
     #[arg(long)]
     short: bool,
     /// Run everything again, whatever passed before
@@ -84,23 +82,29 @@ pub(crate) struct VmTest {
     list: bool,
 }
 
-/// What one kernel's machine reported.
+/// What one kernel's machines reported.
 struct Tested {
     kernel: Prepared,
+    machines: Vec<Reported>,
+}
+
+/// What one machine reported.
+struct Reported {
+    part: Part,
     lines: Vec<Line>,
     /// Why it did not get to the end.
     cut_off: Option<String>,
 }
 
 impl VmTest {
-    /// What depends on the hook, on the oldest kernel, keeping what passed before.
+    /// Everything on the oldest kernel, keeping what passed before.
     pub(crate) fn oldest() -> Self {
         Self {
             kernels: Vec::new(),
             oldest: true,
             hook: Vec::new(),
             test: None,
-            short: true,
+            short: false,
             again: false,
             update: false,
             write: false,
@@ -114,7 +118,7 @@ impl VmTest {
         if self.list {
             for kernel in KERNELS {
                 println!(
-                    "{:<6} {:<18} {}",
+                    "{:<14} {:<18} {}",
                     kernel.name,
                     kernel.suite,
                     kernel.hooks.join(" ")
@@ -123,29 +127,28 @@ impl VmTest {
             return Ok(());
         }
         if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            bail!("the kernels are those of x86_64, and the live tests are built for it natively");
+            bail!("the live tests are built on x86_64 Linux, natively and for arm64");
         }
         if !debian::is_here() {
             bail!("the kernels come from Debian's archive by apt, which is not here");
         }
         debian::require(&PACKAGES)?;
-        let folder = workspace::target()?.join("vm");
-        let tests = tests_program::build(&folder)?;
-        let known = command::output(Command::new(&tests).arg("hooks"))?;
-        let known: Vec<&str> = known.lines().collect();
+        // Of all programs the one that runs here, to be asked for its list.
+        let native = tests_program::build(&AMD64)?;
         let mut all = Vec::new();
         let mut wrong = Vec::new();
         for kernel in &KERNELS {
             if !self.wants(kernel) {
                 continue;
             }
-            let hooks = self.hooks(kernel, &known);
+            let hooks = self.hooks(kernel);
             if hooks.is_empty() {
                 progress(format!("kernel {} has none of the hooks", kernel.name));
                 continue;
             }
+            debian::require(kernel.architecture.packages)?;
             let kernel = Prepared::get(kernel, self.update)?;
-            let tested = self.test_kernel(kernel, &hooks, &tests, &folder)?;
+            let tested = self.test_kernel(kernel, &hooks, &native)?;
             wrong.extend(tested.wrong());
             all.push(tested);
             if self.oldest {
@@ -153,9 +156,10 @@ impl VmTest {
             }
         }
         println!("{}", page::tables(&all));
-        let complete = all.iter().all(|tested| tested.cut_off.is_none());
+        let mut machines = all.iter().flat_map(|tested| &tested.machines);
+        let complete = machines.all(|machine| machine.cut_off.is_none());
         if self.write || self.is_everything() && complete {
-            let listed = command::output(Command::new(&tests).arg("--list"))?;
+            let listed = command::output(Command::new(&native).arg("--list"))?;
             let page = page::page(&all, &listed, &self.asked_for());
             let path = workspace::root()?.join(page::PATH);
             fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
@@ -185,101 +189,169 @@ impl VmTest {
             ));
         }
         if self.short {
-            said.push_str("DNS, detectors, events, full maps and refusals were left out. ");
+            said.push_str("What is asked once a kernel was left out. ");
         }
         said.trim_end().to_owned()
     }
 
-    /// The hooks to count by on a kernel: it has them, the collector knows them, they were asked for.
-    fn hooks(&self, kernel: &Kernel, known: &[&str]) -> Vec<&'static str> {
+    /// The hooks to count by on a kernel: it has them, and they were asked for.
+    fn hooks(&self, kernel: &Kernel) -> Vec<&'static str> {
         let hooks = kernel.hooks.iter().copied();
         let asked_for =
             |hook: &str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
-        hooks
-            .filter(|hook| known.contains(hook) && asked_for(hook))
-            .collect()
+        hooks.filter(|hook| asked_for(hook)).collect()
     }
 
+    /// Starts all machines of a kernel at once.
     fn test_kernel(
         &self,
         kernel: Prepared,
-        hooks: &[&str],
-        tests: &Path,
-        folder: &Path,
+        hooks: &[&'static str],
+        native: &Path,
     ) -> Result<Tested> {
-        let machine = Machine {
-            kernel: &kernel,
-            tests,
-            hooks,
-            test: self.test.as_deref(),
-            short: self.short,
-            folder,
-            limit: Duration::from_secs(self.time_limit),
-        };
-        let name = kernel.kernel.name;
-        let what = format!("kernel {name} ({})", kernel.release);
-        let kept = report::kept(&machine, &folder.join("reports"))?;
+        let folder = workspace::target()?.join("vm");
+        let architecture = kernel.kernel.architecture;
+        let busybox = busybox::get(architecture)?;
+        let tests = tests_program::build(architecture)?;
+        let mut parts: Vec<Part> = hooks.iter().copied().map(Part::Hook).collect();
+        if let (false, Some(best)) = (self.short, hooks.first()) {
+            parts.push(Part::Once(best));
+        }
+        let mut machines = Vec::new();
+        for part in parts {
+            if !has_tests(native, part, self.test.as_deref())? {
+                continue;
+            }
+            machines.push(Machine {
+                kernel: &kernel,
+                busybox: &busybox,
+                tests: &tests,
+                part,
+                test: self.test.as_deref(),
+                folder: &folder,
+                limit: Duration::from_secs(self.time_limit),
+            });
+        }
+        if machines.is_empty() {
+            bail!("no test is called so: the live tests' `--list` has their names");
+        }
+        let machines: Result<Vec<Reported>> = thread::scope(|scope| {
+            let running: Vec<_> = machines
+                .iter()
+                .map(|machine| scope.spawn(|| self.report_of(machine)))
+                .collect();
+            let reported = running.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| bail!("a machine's thread panicked"))
+            });
+            reported.collect()
+        });
+        Ok(Tested {
+            machines: machines?,
+            kernel,
+        })
+    }
+
+    /// Runs one machine to its end, unless its report was kept.
+    fn report_of(&self, machine: &Machine<'_>) -> Result<Reported> {
+        let part = machine.part;
+        let name = format!("{} {part}", machine.kernel.kernel.name);
+        let reports = machine.folder.join("reports");
+        let kept = report::kept(machine, &reports)?;
         if !self.again
             && let Some(lines) = report::read(&kept)
         {
-            progress(format!("{what}: passed before, kept in {}", kept.display()));
-            return Ok(Tested {
-                kernel,
+            progress(format!("{name}: passed before, kept in {}", kept.display()));
+            return Ok(Reported {
+                part,
                 lines,
                 cut_off: None,
             });
         }
-        progress(format!("{what}: {}", hooks.join(", ")));
+        progress(format!("{name}: starting {}", machine.kernel.release));
         let started = Instant::now();
         let mut text = String::new();
         let mut lines = Vec::new();
         let ran = machine.run(|line| {
             let parsed = Line::parse(line)?;
-            tell(name, &parsed, started.elapsed());
+            tell(&name, &parsed, started.elapsed());
             text.push_str(line);
             text.push('\n');
             lines.push(parsed);
             Ok(())
         });
-        let over = lines.iter().filter(|line| matches!(line, Line::Run { .. }));
+        let is_over = lines.iter().any(|line| matches!(line, Line::Run { .. }));
         let cut_off = match ran {
-            Ok(()) if over.count() == hooks.len() => None,
+            Ok(()) if is_over => None,
             Ok(()) => Some("it ended by itself".to_owned()),
             Err(error) => Some(format!("{error:#}")),
         };
         if let Some(cut_off) = &cut_off {
-            progress(format!("{what}: {cut_off}; {}", machine.last_words()));
+            progress(format!("{name}: {cut_off}; {}", machine.last_words()));
         }
         let console = machine.console();
         progress(format!(
-            "{what}: done in {:.0} s, {}",
+            "{name}: done in {:.0} s, {}",
             started.elapsed().as_secs_f64(),
             console.display()
         ));
-        let tested = Tested {
-            kernel,
+        let reported = Reported {
+            part,
             lines,
             cut_off,
         };
-        if tested.wrong().is_empty() {
-            fs::create_dir_all(folder.join("reports"))?;
+        if reported.wrong().is_empty() {
+            fs::create_dir_all(&reports)?;
             fs::write(&kept, text).with_context(|| format!("cannot write {}", kept.display()))?;
         }
-        Ok(tested)
+        Ok(reported)
     }
+}
+
+/// Whether any test of a part is asked for.
+fn has_tests(tests: &Path, part: Part, test: Option<&str>) -> Result<bool> {
+    let mut list = Command::new(tests);
+    list.env("NETWATCH_PART", part.tests())
+        .arg("--list")
+        .args(test);
+    let listed = command::output(&mut list)?;
+    Ok(listed.lines().any(|line| line.ends_with(": test")))
 }
 
 /// Enough for the rows of a short table of differences.
 const REASON_LINES: usize = 8;
 
 impl Tested {
-    /// What is not as it should be, with the first lines of each reason.
+    /// What is not as it should be.
     fn wrong(&self) -> Vec<String> {
         let kernel = self.kernel.kernel.name;
+        let wrong = self.machines.iter().flat_map(Reported::wrong);
+        wrong.map(|what| format!("{kernel} {what}")).collect()
+    }
+
+    /// Seconds from switching its machines on to the end of the last test.
+    fn seconds(&self) -> f64 {
+        let runs = self.machines.iter().filter_map(Reported::run);
+        runs.map(|run| run.uptime).fold(0.0, f64::max)
+    }
+}
+
+impl Reported {
+    fn run(&self) -> Option<&Run> {
+        self.lines.iter().find_map(|line| match line {
+            Line::Run { run } => Some(run),
+            _ => None,
+        })
+    }
+
+    /// What is not as it should be, with the first lines of each reason.
+    fn wrong(&self) -> Vec<String> {
+        let part = self.part;
         let mut wrong = Vec::new();
         if let Some(cut_off) = &self.cut_off {
             wrong.push(format!(
-                "{kernel}: the tests did not get to their end: {cut_off}"
+                "{part}: the tests did not get to their end: {cut_off}"
             ));
         }
         for line in &self.lines {
@@ -288,13 +360,10 @@ impl Tested {
                     let reason = test.reason.as_deref().unwrap_or_default();
                     let reason: Vec<&str> = reason.lines().take(REASON_LINES).collect();
                     let reason = reason.join("\n    ");
-                    wrong.push(format!("{kernel} {}: {}: {reason}", test.hook, test.test));
+                    wrong.push(format!("{part} {}: {reason}", test.test));
                 }
                 Line::Run { run } if run.code != 0 => {
-                    wrong.push(format!(
-                        "{kernel} {}: the tests ended with {}",
-                        run.hook, run.code
-                    ));
+                    wrong.push(format!("{part}: the tests ended with {}", run.code));
                 }
                 _ => {}
             }
@@ -304,7 +373,7 @@ impl Tested {
 }
 
 /// One line of progress.
-fn tell(kernel: &str, line: &Line, since: Duration) {
+fn tell(machine: &str, line: &Line, since: Duration) {
     let at = since.as_secs_f64();
     match line {
         Line::Test(test) => {
@@ -318,17 +387,14 @@ fn tell(kernel: &str, line: &Line, since: Duration) {
                 Outcome::Failed => "FAILED".to_owned(),
             };
             progress(format!(
-                "{kernel} {} {at:>4.0} s: {} {outcome} ({:.1} s)",
-                test.hook, test.test, test.seconds
+                "{machine} {at:>4.0} s: {} {outcome} ({:.1} s)",
+                test.test, test.seconds
             ));
             if !test.outcome.is_good() {
                 progress(test.reason.as_deref().unwrap_or("no reason was told"));
             }
         }
-        Line::Run { run } => progress(format!(
-            "{kernel} {} {at:>4.0} s: ended with {}",
-            run.hook, run.code
-        )),
+        Line::Run { run } => progress(format!("{machine} {at:>4.0} s: ended with {}", run.code)),
         Line::Program(_) => {}
     }
 }

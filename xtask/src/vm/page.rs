@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::Command;
 
-use super::Tested;
+use super::machine::Part;
 use super::report::{Line, Outcome, Program, Test};
+use super::{Reported, Tested};
 use crate::command;
 
 /// Where the page is, from the workspace's root.
@@ -16,13 +17,14 @@ Written by `cargo xtask vm-test`, which boots each kernel under software emulati
 tests in it, once for each hook that can count payload there.
 
 A cell is how many bytes the collector was off, in processes and in sockets together; 0 also says that
-every name, owner, address and direction was right. `–` with a number: cannot run there, for the reason
-of that number. An empty cell: it was not run there; a test that does not ask by hook runs with the first one.
+every name, owner, address and direction was right, and everything else that the test asks. `–` with a number: cannot
+run there, for the reason of that number.
 
 The hook `cgroup` counts packets and no calls, so it has no column: `packets-alone` compares it with the hook of each
 column, packets to the byte and payload as a lower bound, and `refusal-…` and `switch-…` are the hosts that need it.
 
-Seconds are those from switching a machine on to the end of its tests, with whatever else the host did meanwhile.
+A kernel is given a machine for each hook and one for what does not depend on the hook, all at the same time.
+Seconds are those from switching them on to the end of the last test, with whatever else the host did meanwhile.
 ";
 
 const ABOUT_COUNTS: &str = "\
@@ -90,8 +92,20 @@ pub(super) fn tables(all: &[Tested]) -> String {
     let date = command::output(Command::new("date").args(["--utc", "+%Y-%m-%d"]));
     let mut page = format!("On {}:\n\n", date.unwrap_or_default().trim());
     page.push_str(&kernels(all));
-    page.push_str("\n## Bytes off\n\n");
-    page.push_str(&outcomes(all));
+    let mut notes = Notes::default();
+    let by_hook = outcomes(all, &mut notes, |part| matches!(part, Part::Hook(_)));
+    let once = outcomes(all, &mut notes, |part| matches!(part, Part::Once(_)));
+    for (title, table) in [
+        ("Bytes off", by_hook),
+        ("Bytes off, asked once a kernel", once),
+    ] {
+        if let Some(table) = table {
+            let _ = writeln!(page, "\n## {title}\n\n{table}");
+        }
+    }
+    for (at, reason) in notes.reasons.iter().enumerate() {
+        let _ = writeln!(page, "{}. {reason}", at + 1);
+    }
     page.push_str("\n## Instructions that the verifier went through\n\n");
     page.push_str(ABOUT_COUNTS);
     page.push_str(&programs(all));
@@ -100,92 +114,106 @@ pub(super) fn tables(all: &[Tested]) -> String {
 
 fn kernels(all: &[Tested]) -> String {
     let mut table =
-        String::from("| kernel | Debian's package | hooks | seconds |\n|---|---|---|---:|\n");
+        String::from("| kernel | Debian's package | machines | seconds |\n|---|---|---|---:|\n");
     for tested in all {
         let kernel = &tested.kernel;
         let packages: Vec<&str> = kernel.packages.lines().collect();
-        let runs = tested.lines.iter().filter_map(|line| match line {
-            Line::Run { run } => Some(run),
-            _ => None,
-        });
-        let hooks: Vec<&str> = runs.clone().map(|run| run.hook.as_str()).collect();
-        let seconds = match &tested.cut_off {
+        let parts: Vec<String> = tested
+            .machines
+            .iter()
+            .map(|machine| machine.part.to_string())
+            .collect();
+        let mut cut_off = tested
+            .machines
+            .iter()
+            .filter_map(|machine| machine.cut_off.as_ref());
+        let seconds = match cut_off.next() {
             Some(cut_off) => format!("**cut off**: {}", first_line(cut_off)),
-            None => {
-                let last = runs.map(|run| run.uptime).next_back();
-                format!("{:.0}", last.unwrap_or_default())
-            }
+            None => format!("{:.0}", tested.seconds()),
         };
         let _ = writeln!(
             table,
             "| {} | {} | {} | {seconds} |",
             kernel.kernel.name,
             packages.join(", "),
-            hooks.join(", "),
+            parts.join(", "),
         );
     }
     table
 }
 
-fn outcomes(all: &[Tested]) -> String {
-    let mut columns: Vec<(&str, &str)> = Vec::new();
-    let mut cells: BTreeMap<&str, BTreeMap<(&str, &str), &Test>> = BTreeMap::new();
-    for tested in all {
-        let kernel = tested.kernel.kernel.name;
-        for line in &tested.lines {
+/// The outcomes of some machines; none where none of them ran.
+fn outcomes(all: &[Tested], notes: &mut Notes, of: impl Fn(Part) -> bool) -> Option<String> {
+    let mut columns: Vec<String> = Vec::new();
+    let mut cells: BTreeMap<&str, BTreeMap<usize, &Test>> = BTreeMap::new();
+    for (kernel, machine) in machines(all).filter(|(_, machine)| of(machine.part)) {
+        columns.push(column(kernel, machine.part));
+        for line in &machine.lines {
             if let Line::Test(test) = line {
-                let column = (kernel, test.hook.as_str());
-                if !columns.contains(&column) {
-                    columns.push(column);
-                }
-                cells.entry(&test.test).or_default().insert(column, test);
+                cells
+                    .entry(&test.test)
+                    .or_default()
+                    .insert(columns.len(), test);
             }
         }
     }
-    let mut notes = Notes::default();
-    let mut table = String::from("| test |");
-    heading(&mut table, &columns);
+    if columns.is_empty() {
+        return None;
+    }
+    let mut table = heading("test", &columns);
     for (test, of_test) in cells {
         let _ = write!(table, "| `{test}` |");
-        for column in &columns {
-            let cell = of_test.get(column).map(|test| notes.cell(test));
+        for at in 1..=columns.len() {
+            let cell = of_test.get(&at).map(|test| notes.cell(test));
             let _ = write!(table, " {} |", cell.unwrap_or_default());
         }
         table.push('\n');
     }
-    table.push('\n');
-    for (at, reason) in notes.reasons.iter().enumerate() {
-        let _ = writeln!(table, "{}. {reason}", at + 1);
-    }
-    table
+    Some(table)
 }
 
 fn programs(all: &[Tested]) -> String {
-    let mut columns: Vec<(&str, &str)> = Vec::new();
-    let mut cells: BTreeMap<&str, BTreeMap<(&str, &str), Vec<String>>> = BTreeMap::new();
-    for tested in all {
-        for line in &tested.lines {
-            if let Line::Program(program) = line {
-                let column = (tested.kernel.kernel.name, program.hook.as_str());
-                if !columns.contains(&column) {
-                    columns.push(column);
-                }
-                let of_program = cells.entry(&program.program).or_default();
-                of_program.entry(column).or_default().push(count(program));
+    let mut columns: Vec<String> = Vec::new();
+    let mut cells: BTreeMap<&str, BTreeMap<usize, Vec<String>>> = BTreeMap::new();
+    for (kernel, machine) in machines(all) {
+        let mut programs = machine.lines.iter().filter_map(|line| match line {
+            Line::Program(program) => Some(program),
+            _ => None,
+        });
+        for (nth, program) in programs.by_ref().enumerate() {
+            if nth == 0 {
+                columns.push(column(kernel, machine.part));
             }
+            let of_program = cells.entry(&program.program).or_default();
+            let counts = of_program.entry(columns.len()).or_default();
+            counts.push(count(program));
         }
     }
-    let mut table = String::from("| program |");
-    heading(&mut table, &columns);
+    let mut table = heading("program", &columns);
     for (program, of_program) in cells {
         let _ = write!(table, "| `{program}` |");
-        for column in &columns {
-            let counts = of_program.get(column).map(|counts| counts.join(", "));
+        for at in 1..=columns.len() {
+            let counts = of_program.get(&at).map(|counts| counts.join(", "));
             let _ = write!(table, " {} |", counts.unwrap_or_default());
         }
         table.push('\n');
     }
     table
+}
+
+/// Every machine, with its kernel's name.
+fn machines(all: &[Tested]) -> impl Iterator<Item = (&'static str, &Reported)> {
+    all.iter().flat_map(|tested| {
+        let kernel = tested.kernel.kernel.name;
+        tested.machines.iter().map(move |machine| (kernel, machine))
+    })
+}
+
+fn column(kernel: &str, part: Part) -> String {
+    match part {
+        Part::Hook(hook) => format!("{kernel} {hook}"),
+        Part::Once(_) => kernel.to_owned(),
+    }
 }
 
 fn count(program: &Program) -> String {
@@ -196,12 +224,12 @@ fn count(program: &Program) -> String {
     }
 }
 
-/// The rest of a table's heading, a column for each hook of each kernel.
-fn heading(table: &mut String, columns: &[(&str, &str)]) {
-    for (kernel, hook) in columns {
-        let _ = write!(table, " {kernel} {hook} |");
-    }
-    let _ = writeln!(table, "\n|---|{}", "---:|".repeat(columns.len()));
+fn heading(first: &str, columns: &[String]) -> String {
+    format!(
+        "| {first} | {} |\n|---|{}\n",
+        columns.join(" | "),
+        "---:|".repeat(columns.len())
+    )
 }
 
 fn first_line(text: &str) -> &str {
@@ -212,14 +240,23 @@ fn first_line(text: &str) -> &str {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::Tested;
     use super::super::kernels::KERNELS;
+    use super::super::machine::Part;
     use super::super::prepared::Prepared;
     use super::super::report::Line;
+    use super::super::{Reported, Tested};
     use super::tables;
 
-    fn tested(lines: &[&str]) -> Tested {
+    fn tested(machines: &[(Part, &[String])]) -> Tested {
         let [oldest, ..] = &KERNELS;
+        let machines = machines.iter().map(|(part, lines)| Reported {
+            part: *part,
+            lines: lines
+                .iter()
+                .map(|line| Line::parse(line).unwrap())
+                .collect(),
+            cut_off: None,
+        });
         Tested {
             kernel: Prepared {
                 kernel: oldest,
@@ -228,37 +265,43 @@ mod tests {
                 image: PathBuf::new(),
                 modules: Vec::new(),
             },
-            lines: lines
-                .iter()
-                .map(|line| Line::parse(line).unwrap())
-                .collect(),
-            cut_off: None,
+            machines: machines.collect(),
         }
     }
 
-    fn line(test: &str, hook: &str, outcome: &str, reason: &str, off: u64) -> String {
+    fn line(test: &str, outcome: &str, reason: &str, off: u64) -> String {
         format!(
-            "{{\"test\":\"{test}\",\"hook\":\"{hook}\",\"outcome\":\"{outcome}\",\"reason\":\"{reason}\",\
+            "{{\"test\":\"{test}\",\"hook\":\"any\",\"outcome\":\"{outcome}\",\"reason\":\"{reason}\",\
              \"process_bytes_off\":{off},\"socket_bytes_off\":1,\"figures_off\":2,\"seconds\":0.1}}"
         )
     }
 
     #[test]
     fn a_cell_is_bytes_off_or_the_number_of_its_reason() {
-        let lines = [
-            line("bulk", "kprobe", "differs", "table", 41),
-            line("ktls", "kprobe", "unavailable", "no TLS", 0),
-            line("mptcp", "kprobe", "unavailable", "no TLS", 0),
-            line("mptcp", "fentry", "exact", "", 0),
-            line("rtt", "fentry", "failed", "late\\nmore", 0),
+        let kprobe = [
+            line("bulk", "differs", "table", 41),
+            line("ktls", "unavailable", "no TLS", 0),
+            line("mptcp", "unavailable", "no TLS", 0),
         ];
-        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        let tables = tables(&[tested(&lines)]);
+        let fentry = [
+            line("mptcp", "exact", "", 0),
+            line("rtt", "failed", "late\\nmore", 0),
+        ];
+        let once = [
+            line("dns", "exact", "", 0),
+            "{\"run\":{\"code\":0,\"uptime\":12.3}}".to_owned(),
+        ];
+        let tables = tables(&[tested(&[
+            (Part::Hook("kprobe"), &kprobe),
+            (Part::Hook("fentry"), &fentry),
+            (Part::Once("kprobe"), &once),
+        ])]);
         for expected in [
-            "| 5.10 | linux-image 5.10.1 |",
+            "| 5.10 | linux-image 5.10.1 | kprobe, fentry, once | 12 |",
             "| test | 5.10 kprobe | 5.10 fentry |\n|---|---:|---:|\n",
             "| `bulk` | **42** |  |\n| `ktls` | – 1 |  |\n| `mptcp` | – 1 | 0 |\n",
-            "| `rtt` |  | **failed** 2 |\n\n1. no TLS\n2. late\n",
+            "| `rtt` |  | **failed** 2 |\n",
+            "| test | 5.10 |\n|---|---:|\n| `dns` | 0 |\n\n1. no TLS\n2. late\n",
         ] {
             assert!(tables.contains(expected), "{expected}\n{tables}");
         }
@@ -266,10 +309,12 @@ mod tests {
 
     #[test]
     fn programs_show_what_the_kernel_tells() {
-        let tables = tables(&[tested(&[
+        let kprobe = [
             "{\"program\":\"egress\",\"hook\":\"kprobe\",\"verified\":430,\"translated\":99}",
             "{\"program\":\"ingress\",\"hook\":\"kprobe\",\"verified\":null,\"translated\":99}",
-        ])]);
+        ]
+        .map(str::to_owned);
+        let tables = tables(&[tested(&[(Part::Hook("kprobe"), &kprobe)])]);
         assert!(
             tables.contains("| `egress` | 430 |\n| `ingress` | (99) |\n"),
             "{tables}"

@@ -16,7 +16,7 @@ use super::machine::Machine;
 pub(super) enum Line {
     Test(Test),
     Program(Program),
-    /// The tests of one hook are over.
+    /// The tests are over.
     Run {
         run: Run,
     },
@@ -26,7 +26,6 @@ pub(super) enum Line {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Test {
     pub(super) test: String,
-    pub(super) hook: String,
     pub(super) outcome: Outcome,
     pub(super) reason: Option<String>,
     pub(super) process_bytes_off: u64,
@@ -51,7 +50,6 @@ pub(super) enum Outcome {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Program {
     pub(super) program: String,
-    pub(super) hook: String,
     /// Instructions that the verifier went through; kernels before 5.16 do not tell.
     pub(super) verified: Option<u32>,
     /// Instructions of the program as the kernel runs it.
@@ -60,7 +58,6 @@ pub(super) struct Program {
 
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Run {
-    pub(super) hook: String,
     pub(super) code: i32,
     /// Seconds since the machine was started.
     pub(super) uptime: f64,
@@ -89,9 +86,8 @@ pub(super) fn kept(machine: &Machine<'_>, reports: &Path) -> Result<PathBuf> {
     }
     Machine::INIT.hash(&mut hasher);
     machine.kernel.modules.hash(&mut hasher);
-    machine.hooks.hash(&mut hasher);
+    machine.part.hash(&mut hasher);
     machine.test.hash(&mut hasher);
-    machine.short.hash(&mut hasher);
     let name = format!("{}-{:016x}.jsonl", machine.kernel.release, hasher.finish());
     Ok(reports.join(name))
 }

@@ -34,8 +34,8 @@ use super::{
 };
 use crate::{Error, ErrorKind, Result, reading::Payload};
 
-/// Loopback answers at once or never.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// Loopback answers at once or never, but this thread may have to wait for a processor.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const RECORD: usize = size_of::<ProcessRecord>();
 
@@ -60,31 +60,45 @@ pub(super) fn run(ebpf: &mut Ebpf, counted: impl Fn(&Ebpf) -> Result<Payload>) -
             "this process is in a pid namespace of its own (start it in the host's)".to_owned(),
         ));
     };
-    let mut off = (Payload::default(), Payload::default());
-    for _ in 0..2 {
-        let before = counted(ebpf)?;
-        set_counter(ebpf, counters::TESTER, tester)?;
-        let moved = traffic();
-        set_counter(ebpf, counters::TESTER, 0)?;
-        let moved = match moved {
-            Ok(moved) => moved,
-            Err(error) => {
-                return Ok(Outcome::NotPossible(format!(
-                    "nothing goes over loopback here ({error})"
-                )));
+    let mut off = None;
+    let mut failed = None;
+    // A host may have one family only.
+    for ip in [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ] {
+        for _ in 0..2 {
+            let before = counted(ebpf)?;
+            set_counter(ebpf, counters::TESTER, tester)?;
+            let moved = traffic(ip);
+            set_counter(ebpf, counters::TESTER, 0)?;
+            let moved = match moved {
+                Ok(moved) => moved,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            let after = counted(ebpf)?;
+            let seen = Payload {
+                rx_bytes: after.rx_bytes.wrapping_sub(before.rx_bytes),
+                tx_bytes: after.tx_bytes.wrapping_sub(before.tx_bytes),
+            };
+            if seen == moved {
+                return Ok(Outcome::Passed);
             }
-        };
-        let after = counted(ebpf)?;
-        let seen = Payload {
-            rx_bytes: after.rx_bytes.wrapping_sub(before.rx_bytes),
-            tx_bytes: after.tx_bytes.wrapping_sub(before.tx_bytes),
-        };
-        if seen == moved {
-            return Ok(Outcome::Passed);
+            off = Some((seen, moved));
         }
-        off = (seen, moved);
+        if off.is_some() {
+            break;
+        }
     }
-    let (seen, moved) = off;
+    let Some((seen, moved)) = off else {
+        let why = failed.map(|error| error.to_string()).unwrap_or_default();
+        return Ok(Outcome::NotPossible(format!(
+            "nothing goes over loopback here ({why})"
+        )));
+    };
     Err(Error::new(
         ErrorKind::Unsupported,
         format!(
@@ -148,17 +162,11 @@ pub(super) fn booked(ebpf: &Ebpf) -> Result<Payload> {
 }
 
 /// Sends and receives by TCP and UDP, and returns how much.
-fn traffic() -> io::Result<Payload> {
-    let over = |ip: IpAddr| {
-        let (mut moved, any) = (Payload::default(), SocketAddr::new(ip, 0));
-        stream(any, &mut moved)?;
-        datagrams(any, &mut moved)?;
-        Ok(moved)
-    };
-    over(Ipv4Addr::LOCALHOST.into()).or_else(|error: io::Error| {
-        // A host may have the other family only.
-        over(Ipv6Addr::LOCALHOST.into()).map_err(|_| error)
-    })
+fn traffic(ip: IpAddr) -> io::Result<Payload> {
+    let (mut moved, any) = (Payload::default(), SocketAddr::new(ip, 0));
+    stream(any, &mut moved)?;
+    datagrams(any, &mut moved)?;
+    Ok(moved)
 }
 
 const REQUEST: [u8; 64] = [0; 64];
@@ -226,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_test_moves_the_same_both_ways() {
-        let moved = traffic().unwrap();
+        let moved = traffic(Ipv4Addr::LOCALHOST.into()).unwrap();
         assert_eq!(moved.tx_bytes, moved.rx_bytes);
         assert_eq!(moved.tx_bytes, 2 * (REQUEST.len() + REPLY.len()) as u64);
     }

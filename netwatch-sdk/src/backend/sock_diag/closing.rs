@@ -128,7 +128,7 @@ mod tests {
             cgroup_id: None,
             receive_queue: 0,
             send_queue: 0,
-            is_subflow: false,
+            has_ulp: false,
             info: Some(TcpInfo {
                 state,
                 unacked: 0,

@@ -17,9 +17,8 @@ const HEADER: usize = 72;
 const INFO: u16 = 2;
 /// `INET_DIAG_PROTOCOL`
 const PROTOCOL: u16 = 10;
-/// `INET_DIAG_ULP_INFO`, Linux 5.4; holds `INET_ULP_INFO_NAME`.
+/// `INET_DIAG_ULP_INFO`, Linux 5.4.
 const ULP: u16 = 19;
-const ULP_NAME: u16 = 1;
 /// `INET_DIAG_CGROUP_ID`, Linux 5.9.
 const CGROUP_ID: u16 = 21;
 
@@ -37,8 +36,8 @@ pub(crate) struct DiagSocket {
     pub(crate) cgroup_id: Option<u64>,
     pub(crate) receive_queue: u32,
     pub(crate) send_queue: u32,
-    /// It carries a part of a multipath TCP connection.
-    pub(crate) is_subflow: bool,
+    /// An upper layer protocol uses it: multipath TCP, TLS.
+    pub(crate) has_ulp: bool,
     /// `None` but for TCP, and for what is left of a TCP socket in `TIME_WAIT`.
     pub(crate) info: Option<TcpInfo>,
 }
@@ -52,7 +51,7 @@ impl DiagSocket {
         let mut protocol = protocol;
         let mut info = None;
         let mut cgroup_id = None;
-        let mut is_subflow = false;
+        let mut has_ulp = false;
         for attribute in NlasIterator::new(payload.get(HEADER..)?) {
             let attribute = attribute.ok()?;
             match attribute.kind() {
@@ -61,7 +60,7 @@ impl DiagSocket {
                     let number = attribute.value().first()?;
                     protocol = Some(Protocol::from_number((*number).into()));
                 }
-                ULP => is_subflow = names_mptcp(attribute.value()),
+                ULP => has_ulp = true,
                 CGROUP_ID => {
                     cgroup_id = attribute
                         .value()
@@ -96,7 +95,7 @@ impl DiagSocket {
             cgroup_id: cgroup_id.filter(|&cgroup| cgroup != 0),
             receive_queue: header.recv_queue,
             send_queue: header.send_queue,
-            is_subflow,
+            has_ulp,
             info: info.filter(|_| protocol == Protocol::Tcp),
         })
     }
@@ -145,13 +144,6 @@ impl DiagSocket {
         }
         Some(counters)
     }
-}
-
-/// Whether this is about multipath TCP; the name ends with a NUL.
-fn names_mptcp(attributes: &[u8]) -> bool {
-    NlasIterator::new(attributes)
-        .map_while(Result::ok)
-        .any(|attribute| attribute.kind() == ULP_NAME && attribute.value() == b"mptcp\0")
 }
 
 /// Two words, the lower one first.
@@ -219,7 +211,7 @@ mod tests {
         let mut bytes = header();
         bytes.extend(attribute(CGROUP_ID, &9u64.to_ne_bytes()));
         bytes.extend(attribute(999, &[1, 2, 3]));
-        bytes.extend(attribute(ULP, &attribute(ULP_NAME, b"mptcp\0")));
+        bytes.extend(attribute(ULP, &attribute(1, b"tls\0")));
         bytes.extend(attribute(INFO, &[0; 280]));
         let socket = DiagSocket::parse(&bytes, Some(Protocol::Tcp)).unwrap();
         assert_eq!(socket.id, SocketId(77));
@@ -228,7 +220,7 @@ mod tests {
         assert_eq!(socket.state, SocketState::Established);
         assert_eq!((socket.uid, socket.inode), (1000, 4242));
         assert_eq!(socket.cgroup_id, Some(9));
-        assert!(socket.is_subflow);
+        assert!(socket.has_ulp);
         assert_eq!(socket.counters().unwrap().receive_queue, 5);
     }
 

@@ -7,8 +7,9 @@
 //! - **UDP**: sockets and owners. The kernel keeps no byte counts: payload `None`.
 //! - **Multipath TCP**: its subflows, as TCP sockets of the same owner. Bytes count as
 //!   received when they leave the subflow, and each time multipath TCP sends them, so
-//!   they are an estimate. The kernel tells a subflow from another socket with
-//!   `CAP_NET_ADMIN` only, before 6.15, and not when it ends.
+//!   they are an estimate.
+//! - **Kernel TLS**: its records with their headers, an estimate too. The kernel tells both
+//!   from other sockets with `CAP_NET_ADMIN` only, before 6.15, and not when they end.
 //! - A socket's payload is over its life; a process's is since the start.
 //!
 //! # What is exact

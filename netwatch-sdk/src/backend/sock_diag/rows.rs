@@ -135,8 +135,8 @@ impl SockDiag {
         if known.is_some_and(|known| known.counted == self.reading) {
             return;
         }
-        // Multipath TCP lets go of it at its end.
-        now.is_subflow |= known.is_some_and(|known| known.last.is_subflow);
+        // It lets go of the socket at the end.
+        now.has_ulp |= known.is_some_and(|known| known.last.has_ulp);
         let counters = now.counters();
         let before = known.and_then(|known| known.last.counters());
         let direction = match now.state {
@@ -153,7 +153,7 @@ impl SockDiag {
         }
         let measured = counters.map(|it| {
             let measured = it.measure(Fin::Unknown, direction);
-            measured.of_subflow(now.is_subflow)
+            measured.below_ulp(now.has_ulp)
         });
         let unheld = match self.owners.of(now.inode) {
             [] if now.inode != 0 => known.map_or(0, |known| known.unheld) + 1,
@@ -230,8 +230,8 @@ impl SockDiag {
             .and_then(|known| known.direction)
             .or_else(|| near.direction(end));
         let fin = near.fin(end, &counters, before.as_ref(), direction);
-        let is_subflow = known.as_ref().is_some_and(|known| known.last.is_subflow);
-        let measured = counters.measure(fin, direction).of_subflow(is_subflow);
+        let has_ulp = known.as_ref().is_some_and(|known| known.last.has_ulp);
+        let measured = counters.measure(fin, direction).below_ulp(has_ulp);
         let account = self.ledger.close(key, Some(measured.payload));
         let mut row = describe(end, netns, direction);
         if let Some(known) = known {

@@ -85,8 +85,8 @@ pub(crate) struct Ss {
 struct Tracked {
     row: Socket,
     counters: Option<TcpCounters>,
-    /// It carries a part of a multipath TCP connection.
-    is_subflow: bool,
+    /// An upper layer protocol uses it: multipath TCP, TLS.
+    has_ulp: bool,
     seen: u64,
 }
 
@@ -178,12 +178,12 @@ impl Ss {
         let direction = direction(now, listening)
             .or_else(|| known.as_ref().and_then(|known| known.row.direction))
             .or_else(|| counters.and_then(|counters| counters.direction()));
-        // Multipath TCP lets go of it at its end.
-        let was_subflow = known.as_ref().is_some_and(|known| known.is_subflow);
-        let is_subflow = was_subflow || now.tcp.is_some_and(|tcp| tcp.is_subflow);
+        // It lets go of the socket at the end.
+        let had_ulp = known.as_ref().is_some_and(|known| known.has_ulp);
+        let has_ulp = had_ulp || now.tcp.is_some_and(|tcp| tcp.has_ulp);
         let measured = counters.map(|counters| {
             let measured = counters.measure(Fin::Unknown, direction);
-            measured.of_subflow(is_subflow)
+            measured.below_ulp(has_ulp)
         });
         let mut holders: Vec<ProcessId> = now
             .holders
@@ -196,7 +196,7 @@ impl Ss {
         let tracked = Tracked {
             row: row.clone(),
             counters,
-            is_subflow,
+            has_ulp,
             seen: self.reading,
         };
         self.tracked.insert(id, tracked);

@@ -109,10 +109,19 @@ fn a_socket_that_vanishes_is_reported_closed_with_its_last_figures_as_a_lower_bo
 }
 
 #[test]
-fn a_subflow_of_multipath_tcp_stays_an_estimate_to_its_end_and_beyond() {
+fn a_socket_below_multipath_tcp_or_tls_stays_an_estimate_to_its_end_and_beyond() {
+    for ulp in [
+        "tcp-ulp-mptcp flags:Mec",
+        "tcp-ulp-tls rxconf: none txconf: sw",
+    ] {
+        stays_an_estimate(ulp);
+    }
+}
+
+fn stays_an_estimate(ulp: &str) {
     let plain = held(150, 30);
-    let subflow = plain.replace(" cubic", " tcp-ulp-mptcp flags:Mec cubic");
-    let mut ss = Ss::start(replay(&["", &subflow, &plain, ""])).unwrap();
+    let below = plain.replace(" cubic", &format!(" {ulp} cubic"));
+    let mut ss = Ss::start(replay(&["", &below, &plain, ""])).unwrap();
     for _ in 0..2 {
         assert_eq!(ss.read().unwrap().open[0].accuracy, Accuracy::Estimate);
     }

@@ -78,7 +78,7 @@ pub(crate) struct SsTcp {
     pub(crate) notsent: u64,
     pub(crate) unacked: u64,
     /// It carries a part of a multipath TCP connection (5.3).
-    pub(crate) is_subflow: bool,
+    pub(crate) has_ulp: bool,
 }
 
 /// Of a process that has sockets (`TASK_COMM_LEN`); every byte may end a line.

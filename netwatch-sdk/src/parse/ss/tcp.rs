@@ -13,7 +13,7 @@ pub(super) fn parse_tcp(texts: [&str; 2]) -> Option<Option<SsTcp>> {
     let mut smoothed = None;
     let mut minimum = None;
     for word in texts.iter().flat_map(|text| text.split_whitespace()) {
-        tcp.is_subflow |= word == "tcp-ulp-mptcp";
+        tcp.has_ulp |= word.starts_with("tcp-ulp-");
         let Some((key, value)) = word.split_once(':') else {
             continue;
         };

@@ -3,6 +3,8 @@
 //!
 //! Packets of loopback are handed to other CPUs (RPS), whose softirqs then fall into the
 //! program that runs there for a task that connects.
+//!
+//! The same flood makes connections while readings search for owners.
 
 use std::{
     fs,
@@ -31,11 +33,18 @@ use crate::{
 };
 
 pub(super) fn trials() -> Vec<Trial> {
-    let (name, about) = (
-        "missed-runs",
-        "runs of a program that the kernel skips cost no payload, and what cannot be made up for is counted and named",
-    );
-    vec![alone(name, about, run)]
+    vec![
+        alone(
+            "missed-runs",
+            "runs of a program that the kernel skips cost no payload, and what cannot be made up for is counted and named",
+            run,
+        ),
+        alone(
+            "searched-owners",
+            "connections made while owners of others are searched for are exact",
+            while_searching,
+        ),
+    ]
 }
 
 /// Runs are skipped within a second, where the kernel skips any.
@@ -80,14 +89,14 @@ impl Flood {
         Ok(())
     }
 
-    /// Lets it run until runs are skipped, and to its end.
-    fn watch(&self, reader: &mut Reader) -> Result<u64> {
+    /// Lets it run as long as something else, and to its end.
+    fn beside<T>(&self, meanwhile: impl FnOnce() -> Result<T>) -> Result<T> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let server = listener.local_addr()?;
         thread::scope(|scope| {
             let serving = [(); 2].map(|()| scope.spawn(|| self.serve(&listener)));
             let asking = [(); 2].map(|()| scope.spawn(|| self.ask(server)));
-            let skipped = until_skipped(reader);
+            let done = meanwhile();
             self.over.store(true, Ordering::Relaxed);
             let mut asked = Vec::new();
             for asking in asking {
@@ -102,8 +111,27 @@ impl Flood {
             for asked in asked {
                 asked.map_err(|_| anyhow!("panicked"))?.context("ask")?;
             }
-            skipped
+            done
         })
+    }
+
+    /// What it moved since `before`, which has to be everything if that is said to be exact.
+    fn check(self, before: Payload, reading: &Reading, is_exact: bool) -> Result<()> {
+        let (sent, received) = (self.sent.into_inner(), self.received.into_inner());
+        let after = own(reading);
+        let counted = Payload {
+            rx_bytes: after.rx_bytes - before.rx_bytes,
+            tx_bytes: after.tx_bytes - before.tx_bytes,
+        };
+        ensure!(
+            counted.rx_bytes <= received && counted.tx_bytes <= sent,
+            "{counted:?} of {sent} sent and {received} received"
+        );
+        ensure!(
+            !is_exact || (counted.rx_bytes, counted.tx_bytes) == (received, sent),
+            "{counted:?} of {sent} sent and {received} received"
+        );
+        Ok(())
     }
 }
 
@@ -114,7 +142,7 @@ fn run() -> Result<()> {
     let flood = Flood::default();
     let skipped = namespace.enter(|| {
         steer_packets()?;
-        flood.watch(&mut reader)
+        flood.beside(|| until_skipped(&mut reader))
     })?;
     let reading = reader.read()?;
     let missed = reading.lost.missed_runs;
@@ -126,24 +154,34 @@ fn run() -> Result<()> {
         let as_said = (process.accuracy == Accuracy::Exact) == is_exact;
         ensure!(as_said, "{limit:?}: {process:?}");
     }
-    let (sent, received) = (flood.sent.into_inner(), flood.received.into_inner());
-    let after = own(&reading);
-    let counted = Payload {
-        rx_bytes: after.rx_bytes - before.rx_bytes,
-        tx_bytes: after.tx_bytes - before.tx_bytes,
-    };
-    ensure!(
-        counted.rx_bytes <= received && counted.tx_bytes <= sent,
-        "{counted:?} of {sent} sent and {received} received"
-    );
-    ensure!(
-        !is_exact || (counted.rx_bytes, counted.tx_bytes) == (received, sent),
-        "{counted:?} of {sent} sent and {received} received, {skipped} runs skipped: {limit:?}"
-    );
+    flood
+        .check(before, &reading, is_exact)
+        .with_context(|| format!("{skipped} runs skipped: {limit:?}"))?;
     if results::hook() != "kprobe" {
         ensure!(missed < skipped, "{missed} of {skipped} runs were not made up for");
     }
     Ok(())
+}
+
+/// Accepted connections that nobody has used yet have no owner: each reading searches.
+fn while_searching() -> Result<()> {
+    const DURATION: Duration = Duration::from_secs(2);
+    let mut reader = exact()?.start()?.reader();
+    let before = own(&reader.read()?);
+    let flood = Flood::default();
+    flood.beside(|| {
+        let start = Instant::now();
+        while start.elapsed() < DURATION {
+            reader.read()?;
+        }
+        Ok(())
+    })?;
+    let reading = reader.read()?;
+    let is_exact = reading
+        .processes
+        .iter()
+        .all(|process| process.accuracy == Accuracy::Exact);
+    flood.check(before, &reading, is_exact)
 }
 
 /// What this process has moved.

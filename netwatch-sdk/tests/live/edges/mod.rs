@@ -17,24 +17,29 @@ mod withheld;
 
 use libtest_mimic::Trial;
 
-pub(crate) fn trials() -> Vec<Trial> {
+pub(crate) fn by_hook() -> Vec<Trial> {
     [
-        several::trials(),
         ended::trials(),
         first_calls::trials(),
         withheld::trials(),
-        full::trials(),
         missed::trials(),
         preempted::trials(),
         self_test::trials(),
         packets_alone::trials(),
-        refusals::trials(),
+        refusals::by_hook(),
         settled::trials(),
         verifier::trials(),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+pub(crate) fn once() -> Vec<Trial> {
+    [several::trials(), full::trials(), refusals::once()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A test that makes traffic among others.

@@ -18,8 +18,9 @@ use crate::{
     trial::alone,
 };
 
-pub(super) fn trials() -> Vec<Trial> {
-    let mut trials = vec![
+/// Hosts on which no hook runs, or another than this one.
+pub(super) fn once() -> Vec<Trial> {
+    vec![
         super::trial(
             "refusal-capabilities",
             "without capabilities sock_diag runs, and the status names the three",
@@ -64,7 +65,12 @@ pub(super) fn trials() -> Vec<Trial> {
                 gives_way("auto-without-btf-cgroup", "sock_diag", None, &ways_out)
             },
         ),
-    ];
+    ]
+}
+
+/// Settings that silence some hooks and not others.
+pub(super) fn by_hook() -> Vec<Trial> {
+    let mut trials = Vec::new();
     for switch in &SWITCHES {
         let about = "a hook that it silences is refused with the way out, any other is exact";
         trials.push(alone(switch.off, about, || {

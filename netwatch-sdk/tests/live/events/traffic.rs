@@ -55,6 +55,14 @@ const GIVEN_UP: usize = 100;
 const TIMED_OUT: usize = 20;
 const DATAGRAMS: usize = 100;
 
+/// How many of each: a fifth in a virtual machine.
+pub(super) fn scaled(count: usize) -> usize {
+    match std::env::var_os("NETWATCH_VM") {
+        Some(_) => count.div_ceil(5),
+        None => count,
+    }
+}
+
 /// The client sends, the server answers, both close.
 const NORMAL: u8 = b'n';
 /// The client resets.
@@ -242,20 +250,20 @@ fn drive(actor: &Actor) -> Result<()> {
     };
     let family = actor.shape.family;
     let mut attempts = Attempts(Vec::new());
-    for index in 0..REFUSED {
+    for index in 0..scaled(REFUSED) {
         let fd = stream(family)?;
         let error = socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(nobody));
         ensure!(error == Err(Errno::ECONNREFUSED), "{index}: {error:?}");
         attempts.add(&fd, nobody, "opened refused(111)")?;
     }
-    for _ in 0..GIVEN_UP {
+    for _ in 0..scaled(GIVEN_UP) {
         let fd = unanswered(family, full)?;
         let attempt = attempts.add(&fd, full, "opened failed")?;
         attempt.local = Some(shown(local(&fd)?));
     }
     time_out(family, full, &mut attempts)?;
     for (kind, count) in PLAN {
-        for index in 0..count {
+        for index in 0..scaled(count) {
             let size = u32::try_from(index)?;
             visit(family, listener, kind, size % 1000, size % 700, &mut attempts)?;
         }
@@ -280,7 +288,7 @@ fn unanswered(family: Family, full: SocketAddr) -> Result<OwnedFd> {
 /// Attempts that the kernel gives up.
 fn time_out(family: Family, full: SocketAddr, attempts: &mut Attempts) -> Result<()> {
     let mut waiting = Vec::new();
-    for _ in 0..TIMED_OUT {
+    for _ in 0..scaled(TIMED_OUT) {
         let fd = unanswered(family, full)?;
         setsockopt(&fd, sockopt::TcpUserTimeout, &300)?;
         let attempt = attempts.add(&fd, full, "opened timed_out(110)")?;

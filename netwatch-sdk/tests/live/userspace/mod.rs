@@ -43,11 +43,7 @@ fn shapes() -> impl Iterator<Item = &'static Shape> {
         .filter(|shape| !OTHERWISE.contains(&shape.stem))
 }
 
-/// None where a hook is forced: these backends have none.
 pub(crate) fn trials() -> Vec<Trial> {
-    if env::var_os("NETWATCH_HOOK").is_some() {
-        return Vec::new();
-    }
     shapes()
         .map(|shape| {
             let name = format!("userspace-{}", shape.name());
@@ -73,7 +69,13 @@ fn watchers() -> Result<Vec<Watcher>> {
     if !nix::unistd::geteuid().is_root() {
         return Err(unavailable("needs root", "the processes have other owners"));
     }
-    BACKENDS.map(Watcher::start).into_iter().collect()
+    let in_machine = env::var_os("NETWATCH_VM").is_some();
+    BACKENDS
+        .into_iter()
+        // There is no `ss` in a virtual machine.
+        .filter(|backend| !in_machine || *backend != Backend::Ss)
+        .map(Watcher::start)
+        .collect()
 }
 
 /// Runs a shape beside collectors; `also` looks at the same two moments.

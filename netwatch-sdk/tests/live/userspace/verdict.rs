@@ -227,13 +227,14 @@ fn promise(backend: Backend, shape: &Shape, moved: &Moved, held: bool, moment: M
     }
     let is_reset = RESET.contains(&shape.stem);
     let is_multipath = moved.protocol == 262;
+    let is_tls = shape.stem.starts_with("tcp-ktls");
     match moment {
-        Moment::Open if is_multipath => Promise::Estimate,
+        Moment::Open if is_multipath || is_tls => Promise::Estimate,
         Moment::Open if is_reset => Promise::Nothing,
         Moment::Open if held && is_tcp => Promise::Exact,
         Moment::Open if held => Promise::Listed,
         Moment::Over if is_reset => Promise::Nothing,
-        Moment::Over if is_multipath => Promise::Nothing,
+        Moment::Over if is_multipath || is_tls => Promise::Nothing,
         Moment::Over if backend == Backend::SockDiag && is_tcp => Promise::Ended,
         _ => Promise::Nothing,
     }

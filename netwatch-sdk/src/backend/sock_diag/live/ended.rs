@@ -263,17 +263,17 @@ fn where_ends_cannot_be_heard_of_figures_are_a_lower_bound_and_the_reason_is_giv
 }
 
 #[test]
-fn a_subflow_whose_end_was_not_heard_of_stays_an_estimate_and_another_socket_is_a_lower_bound() {
+fn a_socket_below_tls_whose_end_was_not_heard_of_stays_an_estimate_and_another_is_a_lower_bound() {
     let mut diag = start();
     let (client, server) = pair("127.0.0.1:0");
     exchange(&client, &server);
     let plain = described(&mut diag, &client);
-    let mut subflow = described(&mut diag, &server);
+    let mut below = described(&mut diag, &server);
     let (mut open, mut closed) = (Vec::new(), Vec::new());
-    for is_subflow in [true, false] {
-        subflow.is_subflow = is_subflow;
+    for has_ulp in [true, false] {
+        below.has_ulp = has_ulp;
         let mut list = listed(1, &plain);
-        list.changed.push(subflow.clone());
+        list.changed.push(below.clone());
         diag.reading += 1;
         diag.count(list, &mut closed);
     }
@@ -288,5 +288,5 @@ fn a_subflow_whose_end_was_not_heard_of_stays_an_estimate_and_another_socket_is_
     let bound = (Some(payload(ANSWERED, SENT)), Accuracy::LowerBound);
     assert_eq!(gone(&plain), bound);
     let estimate = (Some(payload(SENT, ANSWERED)), Accuracy::Estimate);
-    assert_eq!(gone(&subflow), estimate);
+    assert_eq!(gone(&below), estimate);
 }
