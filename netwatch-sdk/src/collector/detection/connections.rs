@@ -105,5 +105,8 @@ fn translate(connection: &ConnectionEvent) -> Option<Event<'_>> {
         _ => return None,
     };
     // What a peer tried with this host and broke off is not a failure of this host's.
-    is_outgoing.then(|| Event::ConnectionFailed(ConnectionFailed { attempt, failure }))
+    is_outgoing.then_some(Event::ConnectionFailed(ConnectionFailed {
+        attempt,
+        failure,
+    }))
 }
