@@ -74,9 +74,20 @@ use netwatch_common::{
 };
 
 use self::{
-    accounts::Accounts, cgroup::CgroupPaths, closed_ports::ClosedPorts, dns::Dns, flows::Flows,
-    load::Loaded, missed::Missed, programs::Store, pump::EbpfFeed, refusal::no_hook,
-    rows::process_rows, self_test::Outcome, sockets::Sockets, watchdog::Watchdog,
+    accounts::Accounts,
+    cgroup::CgroupPaths,
+    closed_ports::ClosedPorts,
+    dns::Dns,
+    flows::Flows,
+    load::Loaded,
+    missed::Missed,
+    programs::Store,
+    pump::EbpfFeed,
+    refusal::{no_hook, too_old},
+    rows::process_rows,
+    self_test::Outcome,
+    sockets::Sockets,
+    watchdog::Watchdog,
 };
 pub(crate) use self::{checks::checks, sizes::MapSizes};
 use super::{Measure, feed::Feed, id_hash::IdMap};
@@ -135,7 +146,7 @@ pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Box<dyn Measure>>
             Err(error) => refused.push((Hook::Cgroup, error)),
         }
     }
-    Err(no_hook(refused))
+    Err(too_old().unwrap_or_else(|| no_hook(refused)))
 }
 
 /// Why better hooks do not run.
