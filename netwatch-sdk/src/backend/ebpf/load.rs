@@ -14,7 +14,7 @@ use netwatch_common::{closed_port, counters, dns};
 use zerocopy::IntoBytes as _;
 
 use super::{
-    causes, cgroup,
+    causes, cgroup, interpreter,
     maps::set_counter,
     missed,
     object::OBJECT,
@@ -84,6 +84,9 @@ const CALLS: u32 = 4096;
 const NOTED: u32 = 65_536;
 /// Sockets whose records can lack bytes of a call at the same time.
 const OWED: u32 = 4096;
+
+/// The kind of iterator over open files.
+const TASK_FILE: &str = "task_file";
 
 /// The doubles of the programs on calls that can be preempted themselves: one for each hook.
 const PREEMPTED_DOUBLES: [&str; 2] = ["sock_send_length_again", "inet_sendmsg_again"];
@@ -240,7 +243,7 @@ impl Kernel {
         };
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
-        let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
+        let owners = iterate(&mut ebpf, store.owners(), TASK_FILE, None, &self.btf)?;
         let is_loaded = |name| {
             ebpf.program(name)
                 .is_some_and(|program| program.fd().is_ok())
@@ -382,6 +385,12 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| refusal_of_maps(&error))?;
         self_test::make_room(&mut ebpf)?;
+        // Before any runs.
+        let loaded = load_iterator(&mut ebpf, store.owners(), TASK_FILE, &self.btf)?;
+        let info = loaded
+            .info()
+            .map_err(|error| refusal("bpf_prog_info", &error))?;
+        interpreter::refuse(info.size_jitted(), &self.symbols)?;
         attach_all(&mut ebpf, store.lifecycle(), Some(&self.btf), None)?;
         Ok(ebpf)
     }
@@ -418,6 +427,22 @@ impl Loaded {
     }
 }
 
+/// Loads an iterator program, once.
+fn load_iterator<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+    kind: &str,
+    btf: &aya::Btf,
+) -> Result<&'a Iter> {
+    let program = find_mut::<Iter>(ebpf, name)?;
+    if program.fd().is_err() {
+        program
+            .load(kind, btf)
+            .map_err(|error| refusal(&format!("iterator {kind} ({name})"), &error))?;
+    }
+    Ok(program)
+}
+
 fn iterate(
     ebpf: &mut Ebpf,
     name: &str,
@@ -426,9 +451,7 @@ fn iterate(
     btf: &aya::Btf,
 ) -> Result<IteratorLink> {
     let what = format!("iterator {kind} ({name})");
-    find_mut::<Iter>(ebpf, name)?
-        .load(kind, btf)
-        .map_err(|error| refusal(&what, &error))?;
+    load_iterator(ebpf, name, kind, btf)?;
     let program: &Iter = find(ebpf, name)?;
     let program = program.fd().map_err(|error| refusal(&what, &error))?;
     let map = over.map(|name| map(ebpf, name)).transpose()?;

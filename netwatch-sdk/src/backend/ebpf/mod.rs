@@ -34,6 +34,7 @@ mod decode;
 mod dns;
 mod events;
 mod flows;
+mod interpreter;
 mod listing;
 mod load;
 mod maps;
