@@ -84,6 +84,22 @@ fn attach(
     Ok(())
 }
 
+/// Loads an iterator program, once.
+pub(super) fn load_iterator<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+    kind: &str,
+    btf: &aya::Btf,
+) -> Result<&'a Iter> {
+    let program = find_mut::<Iter>(ebpf, name)?;
+    if program.fd().is_err() {
+        program
+            .load(kind, btf)
+            .map_err(|error| refusal(&format!("iterator {kind} ({name})"), &error))?;
+    }
+    Ok(program)
+}
+
 /// Loads an iterator program and attaches it, to a map if one is given.
 pub(super) fn iterate(
     ebpf: &mut Ebpf,
@@ -93,9 +109,7 @@ pub(super) fn iterate(
     btf: &aya::Btf,
 ) -> Result<IteratorLink> {
     let what = format!("iterator {kind} ({name})");
-    find_mut::<Iter>(ebpf, name)?
-        .load(kind, btf)
-        .map_err(|error| refusal(&what, &error))?;
+    load_iterator(ebpf, name, kind, btf)?;
     let program: &Iter = find(ebpf, name)?;
     let program = program.fd().map_err(|error| refusal(&what, &error))?;
     let map = over.map(|name| map(ebpf, name)).transpose()?;

@@ -7,10 +7,10 @@ use netwatch_common::counters;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    attach::{attach_all, iterate},
+    attach::{attach_all, iterate, load_iterator},
     causes, cgroup,
     closed_ports::{self, NO_RECEIVERS, Receivers},
-    doubles,
+    doubles, interpreter,
     maps::{map, set_counter},
     missed,
     object::OBJECT,
@@ -23,6 +23,9 @@ use super::{
     syscall::IteratorLink,
 };
 use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
+
+/// The kind of iterator over open files.
+const TASK_FILE: &str = "task_file";
 
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
@@ -156,7 +159,7 @@ impl Kernel {
         };
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
-        let owners = iterate(&mut ebpf, store.owners(), "task_file", None, &self.btf)?;
+        let owners = iterate(&mut ebpf, store.owners(), TASK_FILE, None, &self.btf)?;
         let mut loaded = Loaded {
             doubles_are_preempted: doubles::are_preempted(&ebpf),
             ebpf,
@@ -277,6 +280,12 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| refusal_of_maps(&error))?;
         self_test::make_room(&mut ebpf)?;
+        // Before any runs.
+        let loaded = load_iterator(&mut ebpf, store.owners(), TASK_FILE, &self.btf)?;
+        let info = loaded
+            .info()
+            .map_err(|error| refusal("bpf_prog_info", &error))?;
+        interpreter::refuse(info.size_jitted(), &self.symbols)?;
         attach_all(&mut ebpf, store.lifecycle(), Some(&self.btf), None)?;
         Ok(ebpf)
     }

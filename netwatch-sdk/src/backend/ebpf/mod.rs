@@ -39,6 +39,7 @@ mod dns;
 mod doubles;
 mod events;
 mod flows;
+mod interpreter;
 mod listing;
 mod load;
 mod maps;
