@@ -22,7 +22,7 @@ pub(super) fn build(folder: &Path) -> Result<PathBuf> {
         .args(["--config", "profile.dev.debug=false"])
         .args(["--message-format", "json-render-diagnostics"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
         .stderr(Stdio::inherit())
         .output()
         .context("could not start cargo")?;
