@@ -63,6 +63,7 @@ offsets! {
     tcp_copied_seq: "tcp_sock" . "copied_seq",
     tcp_write_seq: "tcp_sock" . "write_seq",
     tcp_snd_una: "tcp_sock" . "snd_una",
+    tcp_packets_out: "tcp_sock" . "packets_out",
     tcp_bytes_acked: "tcp_sock" . "bytes_acked",
     tcp_repair_bit: "tcp_sock" . "repair",
     tcp_rcv_nxt: "tcp_sock" . "rcv_nxt",

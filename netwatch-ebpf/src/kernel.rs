@@ -342,6 +342,17 @@ impl<const PROBE: bool> Tcp<PROBE> {
         self.field(offset!(tcp_write_seq))
     }
 
+    /// `true` when the numbers are those of a stream. `connect` chooses the first, and counts
+    /// its SYN, later than it changes the state; with `TCP_FASTOPEN_CONNECT` the first write does.
+    #[inline(always)]
+    pub fn has_begun(self, state: u8) -> bool {
+        match state {
+            TCP_CLOSE | TCP_LISTEN => false,
+            TCP_SYN_SENT => self.field::<u32>(offset!(tcp_packets_out)) != 0,
+            _ => true,
+        }
+    }
+
     /// Bytes that were written since the stream began, and 1 for the SYN where this side
     /// sent it. Not once a FIN is written.
     #[inline(always)]

@@ -31,10 +31,7 @@ use netwatch_common::{
 };
 
 use crate::{
-    kernel::{
-        AF_INET6, Sock, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV,
-        TCP_SYN_SENT, Tcp,
-    },
+    kernel::{AF_INET6, Sock, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_SYN_RECV, TCP_SYN_SENT, Tcp},
     maps::{CALLS, Call, count, seeded},
     payload::{self, MSG_ERRQUEUE, MSG_PEEK},
     store,
@@ -93,15 +90,14 @@ pub unsafe fn unaccounted<const PROBE: bool>(
     record: *mut SocketRecord,
     state: u8,
 ) -> u64 {
+    if !tcp.has_begun(state) {
+        // SAFETY: the caller's promise; the socket's lock orders all writers.
+        unsafe { (*record).flags &= !FLAG_WRITTEN };
+        return 0;
+    }
     // A FIN has a sequence number too.
     let fin = match state {
         TCP_ESTABLISHED | TCP_SYN_SENT | TCP_SYN_RECV | TCP_CLOSE_WAIT => 0,
-        // What follows begins a new stream.
-        // SAFETY: the caller's promise; the socket's lock orders all writers.
-        TCP_CLOSE | TCP_LISTEN => unsafe {
-            (*record).flags &= !FLAG_WRITTEN;
-            return 0;
-        },
         _ => 1,
     };
     let now = tcp.write_seq().wrapping_sub(fin);
@@ -114,7 +110,7 @@ pub unsafe fn unaccounted<const PROBE: bool>(
         }
         (*record).written_seq = now;
         let since = u64::from(now.wrapping_sub(before));
-        // More than the whole stream: the number was noted before `connect` chose the first.
+        // More than the whole stream: the number was another's, whose end was not seen.
         if is_known && since <= tcp.written() {
             since
         } else {

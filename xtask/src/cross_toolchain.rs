@@ -1,5 +1,6 @@
-//! A compiler that can check code for another target: the one in use, when it has that target's
-//! library, and otherwise Debian's, unpacked into the cache folder beside a library checked there.
+//! A compiler for another target: the one in use, when it has that target's library, and otherwise
+//! Debian's, unpacked into the cache folder. The library beside it is Debian's too where there is
+//! one, and else checked there, which is enough to check code.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,16 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::archive::Suite;
 use crate::command::{self, progress};
 use crate::{debian, workspace};
 
-/// What runs clippy for a target.
+/// The suite that Debian's compiler comes from.
+const SUITE: &str = "bookworm-security";
+/// The targets that Debian has the library for, and what it calls them.
+const BUILT: [(&str, &str); 1] = [("aarch64-unknown-linux-gnu", "arm64")];
+
+/// What compiles for a target.
 pub(crate) enum Toolchain {
     /// The cargo that runs this task.
     InUse,
@@ -35,13 +42,24 @@ impl Toolchain {
         fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
         // Another clone may be making it.
         let _lock = workspace::lock(&cache.join("lock"))?;
-        let toolchain = unpacked().with_context(|| {
+        let toolchain = with_library(target).with_context(|| {
             format!(
                 "without Debian's compiler for {target}, `rustup target add {target}` does as well"
             )
         })?;
-        check_library(&toolchain, target)?;
         Ok(Self::Unpacked(toolchain))
+    }
+
+    /// `cargo`, to be given its arguments.
+    pub(crate) fn cargo(&self) -> Result<Command> {
+        let mut cargo = workspace::cargo_command()?;
+        if let Self::Unpacked(root) = self {
+            prepare(&mut cargo, root)?;
+            // Not among what the compiler in use made.
+            let folder = workspace::target()?.join("cross");
+            cargo.env("CARGO_TARGET_DIR", folder);
+        }
+        Ok(cargo)
     }
 
     /// `cargo clippy`, to be given its arguments.
@@ -65,13 +83,24 @@ impl Toolchain {
     }
 }
 
+/// Whether there is a library to link with.
 fn has_library(sysroot: &Path, target: &str) -> bool {
-    let libraries = sysroot.join("lib/rustlib").join(target).join("lib");
-    fs::read_dir(libraries).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+    has_file(sysroot, target, ".rlib")
+}
+
+fn has_file(sysroot: &Path, target: &str, extension: &str) -> bool {
+    fs::read_dir(libraries(sysroot, target)).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("libstd-") && name.ends_with(extension)
+        })
     })
+}
+
+/// Where a compiler looks for a target's library.
+fn libraries(sysroot: &Path, target: &str) -> PathBuf {
+    sysroot.join("lib/rustlib").join(target).join("lib")
 }
 
 /// Points cargo at the unpacked compiler. A compiler finds its sysroot by its own library, which
@@ -98,10 +127,20 @@ fn compiler_libraries(root: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no compiler libraries in {}", lib.display()))
 }
 
-/// The root of Debian's current compiler, clippy and library source, unpacked once per version.
-fn unpacked() -> Result<PathBuf> {
+/// The root of Debian's current compiler, with a library for the target.
+fn with_library(target: &str) -> Result<PathBuf> {
     let version = debian::candidate("rustc-web")?;
-    let upstream = version.split('+').next().unwrap_or(&version);
+    let root = unpacked(&version)?;
+    match BUILT.iter().find(|(built, _)| *built == target) {
+        Some((_, architecture)) => take_library(&root, target, architecture, &version)?,
+        None => check_library(&root, target)?,
+    }
+    Ok(root)
+}
+
+/// The root of Debian's compiler, clippy and library source, unpacked once per version.
+fn unpacked(version: &str) -> Result<PathBuf> {
+    let upstream = version.split('+').next().unwrap_or(version);
     let minor = upstream
         .rsplit_once('.')
         .map_or(upstream, |(minor, _)| minor);
@@ -185,11 +224,47 @@ fn unpack_library_source(package: &Path, upstream: &str, root: &Path) -> Result<
     Ok(())
 }
 
+/// Puts the library that Debian built for another processor where the compiler looks. It has to be
+/// of the very same version.
+fn take_library(root: &Path, target: &str, architecture: &str, version: &str) -> Result<()> {
+    let sysroot = root.join("usr");
+    if has_library(&sysroot, target) {
+        return Ok(());
+    }
+    let folder = root.with_file_name("partial");
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let downloaded = Suite::read(SUITE, architecture)?.download("libstd-rust-web-dev", &folder)?;
+    if downloaded.version != version {
+        bail!(
+            "Debian's library for {architecture} is of version {}, its compiler of {version}",
+            downloaded.version
+        );
+    }
+    command::run(
+        Command::new("dpkg-deb")
+            .arg("--extract")
+            .arg(&downloaded.file)
+            .arg(&folder),
+    )?;
+    let place = libraries(&sysroot, target);
+    // One that was only checked.
+    if place.is_dir() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::create_dir_all(place.parent().context("a library is in a folder")?)?;
+    fs::rename(libraries(&folder.join("usr"), target), &place)
+        .context("cannot put the library in place")?;
+    Ok(fs::remove_dir_all(&folder)?)
+}
+
 /// Checks the standard library for a target and puts its metadata, all that a check reads, where
 /// the compiler looks.
 fn check_library(root: &Path, target: &str) -> Result<()> {
     let sysroot = root.join("usr");
-    if has_library(&sysroot, target) {
+    if has_file(&sysroot, target, ".rmeta") {
         return Ok(());
     }
     progress(format!("checking the standard library for {target}, once"));
@@ -230,8 +305,8 @@ fn check_library(root: &Path, target: &str) -> Result<()> {
             fs::copy(entry.path(), partial.join(&name))?;
         }
     }
-    let place = sysroot.join("lib/rustlib").join(target);
-    fs::create_dir_all(&place)?;
-    fs::rename(&partial, place.join("lib")).context("cannot put the checked library in place")?;
+    let place = libraries(&sysroot, target);
+    fs::create_dir_all(place.parent().context("a library is in a folder")?)?;
+    fs::rename(&partial, place).context("cannot put the checked library in place")?;
     fs::remove_dir_all(&built).context("cannot clear the library's build folder")
 }

@@ -1,6 +1,7 @@
 //! The repository's tasks: `cargo xtask --help`. One file per task, one variant each.
 
 mod accuracy;
+mod archive;
 mod bench;
 mod bpf_object;
 mod bpf_toolchain;

@@ -6,8 +6,9 @@ use super::{Accuracy, ProcessId};
 
 /// A socket's identity within one backend.
 ///
-/// The kernel's socket cookie where it can be had (Linux); otherwise a number
-/// that the backend makes from what it can see.
+/// The kernel's socket cookie where it can be had (Linux), unique in its network
+/// namespace only before Linux 5.3; otherwise a number that the backend makes from what
+/// it can see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 

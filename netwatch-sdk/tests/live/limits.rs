@@ -21,6 +21,11 @@ const KNOWN: &[Limit] = &[
         why: "it changes a setting of the whole host: cargo xtask vm-test",
     },
     Limit {
+        test: "cgroup-v1-",
+        says: "only in a virtual machine",
+        why: "it takes controllers from the whole host: cargo xtask vm-test",
+    },
+    Limit {
         test: "switch-",
         says: "the kernel has no such switch",
         why: "it cannot be turned off",
@@ -69,6 +74,36 @@ const KNOWN: &[Limit] = &[
         test: "tcp-ring-zerocopy",
         says: "io_uring send_zc",
         why: "send_zc came with Linux 6.0",
+    },
+    Limit {
+        test: "tcp-ring",
+        says: "io_uring_setup: Function not implemented",
+        why: "io_uring came with Linux 5.1",
+    },
+    Limit {
+        test: "tcp-ring-polled",
+        says: "io_uring_setup with SQPOLL: Function not implemented",
+        why: "io_uring came with Linux 5.1",
+    },
+    Limit {
+        test: "tcp-ring-polled",
+        says: "of registered files only",
+        why: "any other file can be polled for since Linux 5.11",
+    },
+    Limit {
+        test: "udp-ring",
+        says: "io_uring_setup: Function not implemented",
+        why: "io_uring came with Linux 5.1",
+    },
+    Limit {
+        test: "udp-segment-gro",
+        says: "UDP_GRO: ENOPROTOOPT",
+        why: "UDP_GRO came with Linux 5.0",
+    },
+    Limit {
+        test: "udp-zerocopy-send",
+        says: "SO_ZEROCOPY: ",
+        why: "MSG_ZEROCOPY of UDP came with Linux 5.0",
     },
     Limit {
         test: "rtt",

@@ -6,7 +6,6 @@
 //! | `live [FILTER]` | runs the tests (root; the arguments are those of the usual harness) |
 //! | `live shapes` | prints the traffic shapes as a table in Markdown |
 //! | `live accuracy` | measures every shape by every backend and prints a table in Markdown |
-//! | `live hooks` | prints the names that `NETWATCH_HOOK` may have |
 //! | `live workload SHAPE ROLE [ADDRESS]` | is one traffic process of a shape |
 //!
 //! `NETWATCH_PART=hook` leaves only the tests whose answer depends on the hook, `NETWATCH_PART=once` only the others.
@@ -46,12 +45,6 @@ fn main() -> std::process::ExitCode {
         ["workload", ..] => return actor::run(&arguments[1..]),
         ["shapes"] => {
             print!("{}", shape::table());
-            return ExitCode::SUCCESS;
-        }
-        ["hooks"] => {
-            for (name, _) in netwatch_sdk::Hook::ALL {
-                println!("{name}");
-            }
             return ExitCode::SUCCESS;
         }
         _ => {}

@@ -1,10 +1,13 @@
-//! The kernels of the matrix: Debian's, the oldest that is supported first.
+//! The kernels of the matrix: Debian's, the oldest that is supported first, those of arm64 last.
+
+use super::architecture::{AMD64, ARM64, Architecture};
 
 /// A kernel that is tested.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
     /// What tasks and tables call it.
     pub(super) name: &'static str,
+    pub(super) architecture: &'static Architecture,
     /// The suite of Debian's archive that has it.
     pub(super) suite: &'static str,
     /// The packages that together make it; `*` stands for the version.
@@ -18,38 +21,84 @@ const EVERY_HOOK: &[&str] = &["tp_btf", "fentry", "kprobe"];
 /// can be taken off without risk since 6.9.
 const KPROBE: &[&str] = &["kprobe"];
 
-pub(super) const KERNELS: [Kernel; 5] = [
+pub(super) const KERNELS: [Kernel; 10] = [
     Kernel {
         name: "5.10",
+        architecture: &AMD64,
         suite: "bullseye-security",
         packages: &["linux-image-5.10.0-*-cloud-amd64"],
         hooks: KPROBE,
     },
     Kernel {
         name: "6.1",
+        architecture: &AMD64,
         suite: "bookworm-security",
         packages: &["linux-image-6.1.0-*-cloud-amd64"],
         hooks: KPROBE,
     },
     Kernel {
         name: "6.12",
+        architecture: &AMD64,
         suite: "bookworm-security",
         packages: &["linux-image-6.12.*-cloud-amd64"],
         hooks: EVERY_HOOK,
     },
     Kernel {
         name: "6.18",
+        architecture: &AMD64,
         suite: "trixie-backports",
         packages: &["linux-image-6.18.*-cloud-amd64"],
         hooks: EVERY_HOOK,
     },
     Kernel {
         name: "7.3",
+        architecture: &AMD64,
         suite: "trixie-backports",
         packages: &[
             "linux-binary-7.3.*-cloud-amd64",
             "linux-modules-7.3.*-cloud-amd64",
             "linux-base-7.3.*-cloud-amd64",
+        ],
+        hooks: EVERY_HOOK,
+    },
+    Kernel {
+        name: "5.10-arm64",
+        architecture: &ARM64,
+        // Its security updates are for amd64 only.
+        suite: "bullseye",
+        packages: &["linux-image-5.10.0-*-cloud-arm64"],
+        hooks: KPROBE,
+    },
+    Kernel {
+        name: "6.1-arm64",
+        architecture: &ARM64,
+        suite: "bookworm-security",
+        packages: &["linux-image-6.1.0-*-cloud-arm64"],
+        hooks: KPROBE,
+    },
+    Kernel {
+        name: "6.12-arm64",
+        architecture: &ARM64,
+        suite: "bookworm-security",
+        packages: &["linux-image-6.12.*-cloud-arm64"],
+        hooks: EVERY_HOOK,
+    },
+    Kernel {
+        // Pages of 16 KiB.
+        name: "6.12-arm64-16k",
+        architecture: &ARM64,
+        suite: "bookworm-security",
+        packages: &["linux-image-6.12.*-arm64-16k"],
+        hooks: EVERY_HOOK,
+    },
+    Kernel {
+        name: "7.3-arm64",
+        architecture: &ARM64,
+        suite: "trixie-backports",
+        packages: &[
+            "linux-binary-7.3.*-cloud-arm64",
+            "linux-modules-7.3.*-cloud-arm64",
+            "linux-base-7.3.*-cloud-arm64",
         ],
         hooks: EVERY_HOOK,
     },

@@ -56,6 +56,7 @@ impl fmt::Display for Part {
 /// What a machine is made of.
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Prepared,
+    pub(super) busybox: &'a Path,
     /// The live tests, as a program that needs no library.
     pub(super) tests: &'a Path,
     /// Which of them to run.
@@ -125,27 +126,30 @@ impl Machine<'_> {
     }
 
     fn command(&self, initrd: &Path) -> Command {
+        let architecture = self.kernel.kernel.architecture;
         // It ends with this process, however that ends.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
+            .args(["--pdeathsig", "KILL", "--", architecture.qemu])
             // With a thread for each processor, QEMU before 8.1 now and then runs code that another processor
             // has replaced, and the kernel panics ("int3") where it patches itself.
             .args(["-accel", "tcg,thread=single,tb-size=256"])
-            .args(["-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "1024"])
+            .args(["-smp", "2", "-m", "1024"])
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
             .arg("-no-reboot")
             .args(["-chardev", "stdio,id=reports,signal=off"])
             .arg("-serial")
             .arg(format!("file:{}", self.console().display()))
-            .args(["-serial", "chardev:reports"])
+            .args(architecture.machine)
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(initrd)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 quiet panic=-1 oops=panic HOOK={} PART={} TEST={} THREADS={THREADS}",
+                "console={} quiet panic=-1 oops=panic REPORTS={} HOOK={} PART={} TEST={} THREADS={THREADS}",
+                architecture.console,
+                architecture.reports,
                 self.part.hook(),
                 self.part.tests(),
                 self.test.unwrap_or_default(),
@@ -166,7 +170,7 @@ impl Machine<'_> {
         }
         archive.character_device("dev/console", (5, 1))?;
         archive.file("init", Self::INIT.as_bytes())?;
-        archive.file("bin/busybox", &read(Path::new("/bin/busybox"))?)?;
+        archive.file("bin/busybox", &read(self.busybox)?)?;
         archive.file("live", &read(self.tests)?)?;
         for module in &self.kernel.modules {
             let name = module.file_name().unwrap_or_default().to_string_lossy();

@@ -1,6 +1,7 @@
 //! `cargo xtask vm-test`: the live tests on other kernels, in machines under software emulation.
 
-mod archive;
+mod architecture;
+mod busybox;
 mod cpio;
 mod kernels;
 mod machine;
@@ -21,6 +22,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::command::{self, progress};
 use crate::{debian, workspace};
+use architecture::AMD64;
 use kernels::{KERNELS, Kernel};
 use machine::{Machine, Part};
 use prepared::Prepared;
@@ -28,15 +30,8 @@ use report::{Line, Outcome, Run};
 
 const LIMIT_SECONDS: u64 = 180;
 const HOOKS: [&str; 3] = ["tp_btf", "fentry", "kprobe"];
-const PACKAGES: [&str; 7] = [
-    "binutils",
-    "busybox-static",
-    "debian-archive-keyring",
-    "kmod",
-    "qemu-system-x86",
-    "xz-utils",
-    "zstd",
-];
+/// And those of the architecture.
+const PACKAGES: [&str; 4] = ["debian-archive-keyring", "kmod", "xz-utils", "zstd"];
 
 /// Run the live tests on other kernels, in virtual machines
 #[derive(Args)]
@@ -44,6 +39,7 @@ const PACKAGES: [&str; 7] = [
 Examples:
   cargo xtask vm-test                      every kernel, every hook it has; writes docs/kernel-matrix.md
   cargo xtask vm-test 5.10 7.3             these kernels
+  cargo xtask vm-test 6.12-arm64           one of arm64
   cargo xtask vm-test 6.12 --hook tp_btf --test udp
                                            on one kernel, counting by tp_btf, the tests whose name contains udp
   cargo xtask vm-test --list               the kernels
@@ -122,7 +118,7 @@ impl VmTest {
         if self.list {
             for kernel in KERNELS {
                 println!(
-                    "{:<6} {:<18} {}",
+                    "{:<14} {:<18} {}",
                     kernel.name,
                     kernel.suite,
                     kernel.hooks.join(" ")
@@ -131,29 +127,28 @@ impl VmTest {
             return Ok(());
         }
         if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            bail!("the kernels are those of x86_64, and the live tests are built for it natively");
+            bail!("the live tests are built on x86_64 Linux, natively and for arm64");
         }
         if !debian::is_here() {
             bail!("the kernels come from Debian's archive by apt, which is not here");
         }
         debian::require(&PACKAGES)?;
-        let folder = workspace::target()?.join("vm");
-        let tests = tests_program::build(&folder)?;
-        let known = command::output(Command::new(&tests).arg("hooks"))?;
-        let known: Vec<&str> = known.lines().collect();
+        // Of all programs the one that runs here, to be asked for its list.
+        let native = tests_program::build(&AMD64)?;
         let mut all = Vec::new();
         let mut wrong = Vec::new();
         for kernel in &KERNELS {
             if !self.wants(kernel) {
                 continue;
             }
-            let hooks = self.hooks(kernel, &known);
+            let hooks = self.hooks(kernel);
             if hooks.is_empty() {
                 progress(format!("kernel {} has none of the hooks", kernel.name));
                 continue;
             }
+            debian::require(kernel.architecture.packages)?;
             let kernel = Prepared::get(kernel, self.update)?;
-            let tested = self.test_kernel(kernel, &hooks, &tests, &folder)?;
+            let tested = self.test_kernel(kernel, &hooks, &native)?;
             wrong.extend(tested.wrong());
             all.push(tested);
             if self.oldest {
@@ -164,7 +159,7 @@ impl VmTest {
         let mut machines = all.iter().flat_map(|tested| &tested.machines);
         let complete = machines.all(|machine| machine.cut_off.is_none());
         if self.write || self.is_everything() && complete {
-            let listed = command::output(Command::new(&tests).arg("--list"))?;
+            let listed = command::output(Command::new(&native).arg("--list"))?;
             let page = page::page(&all, &listed, &self.asked_for());
             let path = workspace::root()?.join(page::PATH);
             fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
@@ -199,14 +194,12 @@ impl VmTest {
         said.trim_end().to_owned()
     }
 
-    /// The hooks to count by on a kernel: it has them, the collector knows them, they were asked for.
-    fn hooks(&self, kernel: &Kernel, known: &[&str]) -> Vec<&'static str> {
+    /// The hooks to count by on a kernel: it has them, and they were asked for.
+    fn hooks(&self, kernel: &Kernel) -> Vec<&'static str> {
         let hooks = kernel.hooks.iter().copied();
         let asked_for =
             |hook: &str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
-        hooks
-            .filter(|hook| known.contains(hook) && asked_for(hook))
-            .collect()
+        hooks.filter(|hook| asked_for(hook)).collect()
     }
 
     /// Starts all machines of a kernel at once.
@@ -214,24 +207,28 @@ impl VmTest {
         &self,
         kernel: Prepared,
         hooks: &[&'static str],
-        tests: &Path,
-        folder: &Path,
+        native: &Path,
     ) -> Result<Tested> {
+        let folder = workspace::target()?.join("vm");
+        let architecture = kernel.kernel.architecture;
+        let busybox = busybox::get(architecture)?;
+        let tests = tests_program::build(architecture)?;
         let mut parts: Vec<Part> = hooks.iter().copied().map(Part::Hook).collect();
         if let (false, Some(best)) = (self.short, hooks.first()) {
             parts.push(Part::Once(best));
         }
         let mut machines = Vec::new();
         for part in parts {
-            if !has_tests(tests, part, self.test.as_deref())? {
+            if !has_tests(native, part, self.test.as_deref())? {
                 continue;
             }
             machines.push(Machine {
                 kernel: &kernel,
-                tests,
+                busybox: &busybox,
+                tests: &tests,
                 part,
                 test: self.test.as_deref(),
-                folder,
+                folder: &folder,
                 limit: Duration::from_secs(self.time_limit),
             });
         }

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::archive::Suite;
 use super::kernels::{Kernel, MODULES};
+use crate::archive::Suite;
 use crate::command::{self, progress};
 use crate::workspace;
 
@@ -71,7 +71,7 @@ fn made_for_now(kernel: &Kernel) -> String {
 fn prepare(kernel: &'static Kernel, kernels: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(kernels).with_context(|| format!("cannot make {}", kernels.display()))?;
     let _lock = workspace::lock(&kernels.join("lock"))?;
-    let suite = Suite::read(kernel.suite, &kernels.join("apt"))?;
+    let suite = Suite::read(kernel.suite, kernel.architecture.debian)?;
     let partial = kernels.join(format!("{}.partial", kernel.name));
     if partial.is_dir() {
         fs::remove_dir_all(&partial)?;

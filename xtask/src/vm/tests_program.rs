@@ -1,47 +1,45 @@
 //! The live tests as one program that needs nothing of the machine it runs in.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{self, progress};
-use crate::workspace;
+use super::architecture::Architecture;
+use crate::command::progress;
+use crate::cross_toolchain::Toolchain;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+const ARM64_LINKER: &str = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER";
 
-/// Builds it without shared libraries into `folder`.
-pub(super) fn build(folder: &Path) -> Result<PathBuf> {
-    progress("building the live tests for virtual machines");
-    let built = workspace::cargo_command()?
+/// Builds it without shared libraries.
+pub(super) fn build(architecture: &Architecture) -> Result<PathBuf> {
+    let target = architecture.target;
+    progress(format!("building the live tests for {target}"));
+    let built = Toolchain::for_target(target)?
+        .cargo()?
         .args(["test", "--no-run", "--package", "netwatch-sdk"])
-        .args(["--test", "live", "--target", TARGET])
+        .args(["--test", "live", "--target", target])
         // Emulation is slow enough.
         .args(["--config", "profile.dev.opt-level=1"])
         .args(["--config", "profile.dev.debug=false"])
+        // What the standard library has of it would fill the machine's memory.
+        .args(["--config", "profile.dev.strip='debuginfo'"])
         .args(["--message-format", "json-render-diagnostics"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
+        // At fixed addresses: each process that a test starts would move itself first.
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        )
+        .env(ARM64_LINKER, "aarch64-linux-gnu-gcc")
         .stderr(Stdio::inherit())
         .output()
         .context("could not start cargo")?;
     if !built.status.success() {
         bail!("the live tests do not build");
     }
-    let built = executable(&String::from_utf8_lossy(&built.stdout))
-        .context("cargo did not say where it put the live tests")?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let stripped = folder.join("live");
-    // What the standard library has of it would fill the machine's memory.
-    command::output(
-        Command::new("strip")
-            .arg("--strip-debug")
-            .arg("-o")
-            .arg(&stripped)
-            .arg(&built),
-    )?;
-    Ok(stripped)
+    executable(&String::from_utf8_lossy(&built.stdout))
+        .context("cargo did not say where it put the live tests")
 }
 
 /// The program that cargo says it made.

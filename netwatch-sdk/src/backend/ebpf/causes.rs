@@ -48,6 +48,11 @@ pub(super) fn of_denial() -> Vec<String> {
     explain(Path::new("/"))
 }
 
+/// Whether this process's capabilities are those of a user namespace.
+pub(super) fn is_in_user_namespace() -> bool {
+    maps_users(Path::new("/"))
+}
+
 /// Whether the kernel was built with kprobes.
 pub(super) fn has_kprobes() -> bool {
     Path::new("/sys/bus/event_source/devices/kprobe").exists()
@@ -79,8 +84,7 @@ fn explain(root: &Path) -> Vec<String> {
             "kernel.perf_event_paranoid is {level} (sysctl kernel.perf_event_paranoid={MOST_PARANOID})"
         ));
     }
-    let ids = read(root, "proc/self/uid_map");
-    if ids.is_some_and(|text| !text.split_whitespace().eq(["0", "0", "4294967295"])) {
+    if maps_users(root) {
         causes.push("capabilities of a user namespace do not count (run in the host's)".to_owned());
     }
     let status = read(root, "proc/self/status").unwrap_or_default();
@@ -97,6 +101,11 @@ fn explain(root: &Path) -> Vec<String> {
     }
     causes.extend(switches_off(root));
     causes
+}
+
+fn maps_users(root: &Path) -> bool {
+    let ids = read(root, "proc/self/uid_map");
+    ids.is_some_and(|text| !text.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 fn lockdown(root: &Path) -> Option<String> {

@@ -20,27 +20,33 @@ pub(super) fn root() -> Result<PathBuf> {
         .and_then(|process| process.mountinfo())
         .map_err(unreadable)?;
     let mut hidden = None;
-    for mount in mounts
-        .into_iter()
-        .filter(|mount| mount.fs_type == "cgroup2")
-    {
-        match statfs(&mount.mount_point) {
-            Ok(found) if found.filesystem_type() == CGROUP2_SUPER_MAGIC => {
-                return Ok(mount.mount_point);
-            }
-            _ => hidden = Some(mount.mount_point),
+    let mut has_v1 = false;
+    for mount in mounts {
+        match mount.fs_type.as_str() {
+            "cgroup2" => match statfs(&mount.mount_point) {
+                Ok(found) if found.filesystem_type() == CGROUP2_SUPER_MAGIC => {
+                    return Ok(mount.mount_point);
+                }
+                _ => hidden = Some(mount.mount_point),
+            },
+            "cgroup" => has_v1 = true,
+            _ => {}
         }
     }
-    Err(Error::new(
-        ErrorKind::Missing,
-        match hidden {
-            Some(path) => format!(
-                "cgroup v2 at {} is hidden under another mount",
-                path.display()
-            ),
-            None => "no cgroup v2 is mounted (mount -t cgroup2 none /sys/fs/cgroup)".to_owned(),
-        },
-    ))
+    let why = match hidden {
+        Some(path) => format!(
+            "cgroup v2 at {} is hidden under another mount",
+            path.display()
+        ),
+        // At /sys/fs/cgroup it would hide the others.
+        None if has_v1 => {
+            "only cgroup v1 is mounted; v2 can be beside it (mkdir -p /run/cgroup2 && \
+                           mount -t cgroup2 none /run/cgroup2)"
+                .to_owned()
+        }
+        None => "no cgroup v2 is mounted (mount -t cgroup2 none /sys/fs/cgroup)".to_owned(),
+    };
+    Err(Error::new(ErrorKind::Missing, why))
 }
 
 /// Paths of cgroups by id. Reads the hierarchy again when it meets a new id.

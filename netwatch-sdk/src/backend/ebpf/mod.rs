@@ -78,7 +78,7 @@ use self::{
     missed::Missed,
     programs::Store,
     pump::EbpfFeed,
-    refusal::no_hook,
+    refusal::{no_hook, too_old},
     rows::process_rows,
     self_test::Outcome,
     watchdog::Watchdog,
@@ -150,7 +150,7 @@ pub(crate) fn start(sizes: MapSizes, hooks: &[Hook]) -> Result<Box<dyn Measure>>
             Err(error) => refused.push((Hook::Cgroup, error)),
         }
     }
-    Err(no_hook(refused))
+    Err(too_old().unwrap_or_else(|| no_hook(refused)))
 }
 
 /// Why better hooks do not run.

@@ -2,27 +2,39 @@
 
 use std::io;
 
-use aya::programs::ProgramError;
+use aya::{maps::MapType, programs::ProgramError, sys::is_map_supported};
 
 use super::{capabilities, causes};
 use crate::{Error, ErrorKind, collector::Hook, error::chain};
 
 /// An error of aya in a sentence: which part, what the kernel said, the way out.
 pub(super) fn refusal(part: &str, error: &(dyn std::error::Error + 'static)) -> Error {
-    explain(part, error, None)
+    let is_denied = matches!(os_error(error), Some(libc::EPERM | libc::EACCES));
+    explain(part, error, is_denied, None)
 }
 
-/// The same of the maps, which the kernel also denies for their size alone.
+/// The same of the maps, which the kernel also denies for their size alone. Where it lets
+/// everybody make some, it calls the others wrong: it has refused the types they need.
 pub(super) fn refusal_of_maps(error: &(dyn std::error::Error + 'static)) -> Error {
-    explain(
-        "the kernel refuses the maps",
-        error,
-        causes::locked_memory(),
-    )
+    let (is_denied, limit) = match os_error(error) {
+        Some(libc::EPERM | libc::EACCES) => (true, causes::locked_memory()),
+        Some(libc::EINVAL) => (!has_cap_bpf() || causes::is_in_user_namespace(), None),
+        _ => (false, None),
+    };
+    explain("the kernel refuses the maps", error, is_denied, limit)
+}
+
+fn has_cap_bpf() -> bool {
+    !capabilities::lacking().iter().any(|name| name == "CAP_BPF")
 }
 
 /// `limit` is one that denies the part even with the capability for it, `CAP_BPF`.
-fn explain(part: &str, error: &(dyn std::error::Error + 'static), limit: Option<String>) -> Error {
+fn explain(
+    part: &str,
+    error: &(dyn std::error::Error + 'static),
+    is_denied: bool,
+    limit: Option<String>,
+) -> Error {
     let code = os_error(error);
     let said = code.map_or_else(
         || chain(error),
@@ -35,8 +47,7 @@ fn explain(part: &str, error: &(dyn std::error::Error + 'static), limit: Option<
         },
     );
     let lacking = capabilities::lacking();
-    let is_denied = matches!(code, Some(libc::EPERM | libc::EACCES));
-    let limit = limit.filter(|_| is_denied && !lacking.iter().any(|name| name == "CAP_BPF"));
+    let limit = limit.filter(|_| has_cap_bpf());
     let (kind, mut why) = if is_denied && !lacking.is_empty() {
         let needs = format!(
             "needs {} (run as root, or grant them: setcap, or --cap-add for a container)",
@@ -54,6 +65,17 @@ fn explain(part: &str, error: &(dyn std::error::Error + 'static), limit: Option<
     }
     why.insert(0, said);
     Error::new(kind, format!("{part}: {}", why.join("; ")))
+}
+
+/// Why no hook can work, where the kernel is too old for any; found by trying.
+pub(super) fn too_old() -> Option<Error> {
+    let has_ring_buffers = is_map_supported(MapType::RingBuf);
+    matches!(has_ring_buffers, Ok(false)).then(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            "this kernel is too old for the kernel programs: it has no ring buffers, which came with Linux 5.8",
+        )
+    })
 }
 
 /// None of the hooks that were tried works. What several have in common is said once.

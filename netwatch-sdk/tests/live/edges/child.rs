@@ -82,6 +82,14 @@ pub(crate) const SHAPE: Shape = Shape {
         ("unmounted-cgroup", |actor| {
             unmount_cgroup().and_then(|()| collect(actor))
         }),
+        ("cgroup-v1", |actor| {
+            cgroup_v1().and_then(|()| collect(actor))
+        }),
+        ("cgroup-v1-and-v2", |actor| {
+            cgroup_v1()
+                .and_then(|()| mount_cgroup2())
+                .and_then(|()| collect(actor))
+        }),
     ],
     ..Shape::BASE
 };
@@ -165,8 +173,11 @@ fn own_mounts() -> Result<()> {
     Ok(mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?)
 }
 
-/// A kernel that does not show its type information.
+/// A kernel that does not show its type information, if it has any.
 fn hide_btf() -> Result<()> {
+    if !Path::new("/sys/kernel/btf").exists() {
+        return Ok(());
+    }
     let flags = MsFlags::empty();
     mount(Some("tmpfs"), "/sys/kernel/btf", Some("tmpfs"), flags, None::<&str>)
         .context("hide /sys/kernel/btf")
@@ -200,4 +211,34 @@ fn unmount_cgroup() -> Result<()> {
     }
     ensure!(false, "cgroup v2 is mounted again and again");
     Ok(())
+}
+
+/// The older hierarchies, each controller that the kernel has in its own, and no cgroup v2.
+/// Outside of a virtual machine only where they are mounted already: it moves controllers of the whole host.
+fn cgroup_v1() -> Result<()> {
+    unmount_cgroup()?;
+    if std::env::var_os("NETWATCH_VM").is_none() {
+        return Ok(());
+    }
+    let none = MsFlags::empty();
+    mount(Some("tmpfs"), CGROUP, Some("tmpfs"), none, None::<&str>).context(CGROUP)?;
+    let mut mounted = 0;
+    for controller in ["cpu", "memory", "pids", "net_cls", "none,name=systemd"] {
+        let folder = Path::new(CGROUP).join(controller);
+        fs::create_dir(&folder)?;
+        // Newer kernels lack some of them.
+        if mount(Some("cgroup"), &folder, Some("cgroup"), none, Some(controller)).is_ok() {
+            mounted += 1;
+        }
+    }
+    ensure!(mounted > 1, "the kernel has no cgroup v1 with a controller");
+    Ok(())
+}
+
+/// What the status advises to do beside cgroup v1.
+fn mount_cgroup2() -> Result<()> {
+    const BESIDE: &str = "/run/cgroup2";
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).context("/run")?;
+    fs::create_dir(BESIDE)?;
+    mount(Some("none"), BESIDE, Some("cgroup2"), MsFlags::empty(), None::<&str>).context(BESIDE)
 }

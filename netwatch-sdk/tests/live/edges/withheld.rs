@@ -1,10 +1,13 @@
 //! A host that withholds something: the collector says what, or does without it.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use super::child::{Row, SHAPE, Started};
 use crate::{
+    actor::unavailable,
     director::{Run, Running},
     shape,
     truth::Truth,
@@ -39,7 +42,40 @@ pub(super) fn trials() -> Vec<Trial> {
                 Ok(())
             },
         ),
+        super::trial(
+            "cgroup-v1-alone",
+            "only cgroup v1 mounted: payload exact, no wire bytes, and how to mount v2 beside it",
+            || {
+                v1_is_here()?;
+                let reason = without_cgroup_reason("cgroup-v1")?;
+                for word in ["only cgroup v1", "mount -t cgroup2 none /run/cgroup2"] {
+                    ensure!(reason.contains(word), "no {word} in: {reason}");
+                }
+                Ok(())
+            },
+        ),
+        super::trial(
+            "cgroup-v1-and-v2",
+            "cgroup v2 mounted beside v1, as the status advises: exact, with wire bytes",
+            || {
+                v1_is_here()?;
+                let (_, truth, rows) = collect("cgroup-v1-and-v2")?;
+                check(&truth, &rows, true)
+            },
+        ),
     ]
+}
+
+/// A host with cgroup v1, or one that may be given it.
+fn v1_is_here() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    if std::env::var_os("NETWATCH_VM").is_none() && !mounts.contains(" - cgroup ") {
+        return Err(unavailable(
+            "only in a virtual machine",
+            "cgroup v1 is not mounted here, and mounting it moves controllers of the whole host",
+        ));
+    }
+    Ok(())
 }
 
 fn unprivileged() -> Result<()> {

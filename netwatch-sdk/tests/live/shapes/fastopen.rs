@@ -27,7 +27,14 @@ const SHAPE: Shape = Shape {
     ..Shape::BASE
 };
 
-pub(super) const SHAPES: &[Shape] = &[SHAPE, SHAPE.over(Family::V6)];
+const DEFERRED: Shape = Shape {
+    stem: "tcp-fast-open-connect",
+    about: "TCP Fast Open behind connect (TCP_FASTOPEN_CONNECT): the first write sends the SYN",
+    drive: drive_deferred,
+    ..SHAPE
+};
+
+pub(super) const SHAPES: &[Shape] = &[SHAPE, SHAPE.over(Family::V6), DEFERRED];
 
 fn serve(actor: &Actor) -> Result<()> {
     fs::write(SWITCH, "3").map_err(|error| unavailable(SWITCH, error))?;
@@ -54,6 +61,19 @@ fn drive(actor: &Actor) -> Result<()> {
     socket.sent(sent);
     socket.outgoing()?;
     send_all(calls::send, &socket, REST, 10_000)?;
+    receive_all(calls::recv, &socket, 501, 501)?;
+    ensure!(in_syn(&socket)?, "the kernel sent no data in the SYN");
+    actor.finish(&[&socket])
+}
+
+fn drive_deferred(actor: &Actor) -> Result<()> {
+    let mut socket = Counted::tcp(actor.shape.family)?;
+    no_cookie(&socket)?;
+    options::set(&socket, libc::SOL_TCP, libc::TCP_FASTOPEN_CONNECT, &1_i32)
+        .map_err(|error| unavailable("TCP_FASTOPEN_CONNECT", error))?;
+    socket.connecting(actor.peer()?)?;
+    send_all(calls::send, &socket, FIRST + REST, FIRST)?;
+    socket.outgoing()?;
     receive_all(calls::recv, &socket, 501, 501)?;
     ensure!(in_syn(&socket)?, "the kernel sent no data in the SYN");
     actor.finish(&[&socket])

@@ -65,8 +65,13 @@ fn plain() -> Result<IoUring> {
 }
 
 fn polled() -> Result<IoUring> {
+    const WHAT: &str = "io_uring_setup with SQPOLL";
     let ring = IoUring::builder().setup_sqpoll(50).build(8);
-    ring.map_err(|error| unavailable("io_uring_setup with SQPOLL", error))
+    let ring = ring.map_err(|error| unavailable(WHAT, error))?;
+    if !ring.params().is_feature_sqpoll_nonfixed() {
+        return Err(unavailable(WHAT, "of registered files only"));
+    }
+    Ok(ring)
 }
 
 fn receive(actor: &Actor) -> Result<()> {

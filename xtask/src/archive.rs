@@ -10,27 +10,35 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::command::{self, progress};
+use crate::workspace;
 
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One suite's list of packages.
-pub(super) struct Suite {
+/// One suite's list of packages for one processor.
+pub(crate) struct Suite {
     options: Vec<String>,
     name: &'static str,
+    /// Another clone may be reading it.
+    _lock: fs::File,
 }
 
 /// A package file that was downloaded.
-pub(super) struct Downloaded {
-    pub(super) package: String,
-    pub(super) version: String,
-    pub(super) file: PathBuf,
+pub(crate) struct Downloaded {
+    pub(crate) package: String,
+    pub(crate) version: String,
+    pub(crate) file: PathBuf,
 }
 
 impl Suite {
-    /// Reads the suite's list into `folder`.
-    pub(super) fn read(name: &'static str, folder: &Path) -> Result<Self> {
-        progress(format!("reading the package list of {name}"));
-        let folder = folder.join(name);
+    /// Reads the suite's list into the cache folder. `architecture` is Debian's name of it.
+    pub(crate) fn read(name: &'static str, architecture: &str) -> Result<Self> {
+        progress(format!(
+            "reading the package list of {name}, {architecture}"
+        ));
+        let lists = workspace::cache()?.join("apt");
+        let folder = lists.join(format!("{name}-{architecture}"));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let lock = workspace::lock(&folder.join("lock"))?;
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part))
                 .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -39,7 +47,7 @@ impl Suite {
         let mirror = mirror(name)?;
         fs::write(
             &sources,
-            format!("deb [arch=amd64 signed-by={KEYS}] {mirror} {name} main\n"),
+            format!("deb [arch={architecture} signed-by={KEYS}] {mirror} {name} main\n"),
         )?;
         let options = [
             format!("Dir::Etc::sourcelist={}", sources.display()),
@@ -47,7 +55,8 @@ impl Suite {
             format!("Dir::State::lists={}", folder.join("lists").display()),
             format!("Dir::Cache={}", folder.join("cache").display()),
             "Dir::State::status=/dev/null".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
+            format!("APT::Architecture={architecture}"),
+            format!("APT::Architectures={architecture}"),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::Retries=3".to_owned(),
@@ -58,6 +67,7 @@ impl Suite {
                 .flat_map(|option| ["-o".to_owned(), option])
                 .collect(),
             name,
+            _lock: lock,
         };
         command::output(suite.apt("apt-get").args(["--quiet", "update"])).with_context(|| {
             format!("cannot read the package list of {name} from the mirror that apt uses here")
@@ -65,9 +75,11 @@ impl Suite {
         Ok(suite)
     }
 
-    /// Downloads the newest package of that name, in which `*` stands for the version.
-    pub(super) fn download(&self, pattern: &str, folder: &Path) -> Result<Downloaded> {
-        let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+    /// The newest package of that name, in which `*` stands for the version.
+    fn newest(&self, pattern: &str) -> Result<String> {
+        let Some((before, after)) = pattern.split_once('*') else {
+            return Ok(pattern.to_owned());
+        };
         let names = command::output(self.apt("apt-cache").args(["pkgnames", before]))?;
         let versions = names.lines().filter_map(|name| {
             let version = name.strip_prefix(before)?.strip_suffix(after)?;
@@ -76,11 +88,17 @@ impl Suite {
         let (_, package) = versions
             .max()
             .with_context(|| format!("{} has no package {pattern}", self.name))?;
+        Ok(package.to_owned())
+    }
+
+    /// Downloads the newest package of that name, in which `*` stands for the version.
+    pub(crate) fn download(&self, pattern: &str, folder: &Path) -> Result<Downloaded> {
+        let package = self.newest(pattern)?;
         progress(format!("downloading {package} of {}", self.name));
         let shown =
             command::output(
                 self.apt("apt-cache")
-                    .args(["show", "--no-all-versions", package]),
+                    .args(["show", "--no-all-versions", &package]),
             )?;
         let version = shown
             .lines()
@@ -88,7 +106,7 @@ impl Suite {
             .with_context(|| format!("{package} has no version"))?;
         command::output(
             self.apt("apt-get")
-                .args(["--quiet", "download", package])
+                .args(["--quiet", "download", &package])
                 .current_dir(folder),
         )
         .with_context(|| format!("cannot download {package} from the mirror that apt uses here"))?;
@@ -102,7 +120,7 @@ impl Suite {
             .with_context(|| format!("apt did not leave {package} in {}", folder.display()))?
             .path();
         Ok(Downloaded {
-            package: package.to_owned(),
+            package,
             version: version.to_owned(),
             file,
         })
