@@ -85,6 +85,9 @@ const NOTED: u32 = 65_536;
 /// Sockets whose records can lack bytes of a call at the same time.
 const OWED: u32 = 4096;
 
+/// The rest of `kfree_skb` where the compiler put its beginning elsewhere: the tracepoint then
+/// has that beginning for the place where a packet is dropped.
+const SPLIT: &str = "kfree_skb.part.0";
 /// The kind of iterator over open files.
 const TASK_FILE: &str = "task_file";
 
@@ -286,6 +289,15 @@ impl Kernel {
     }
 
     fn watch_closed_ports(&self, ebpf: &mut Ebpf) -> Result<()> {
+        if self.layout.no_socket.is_none() && self.symbols.has(SPLIT)? {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "this kernel does not say why it drops packets (Linux 5.17 does), nor where \
+                     (it has {SPLIT})"
+                ),
+            ));
+        }
         if self.layout.no_socket.is_none() && self.receivers()? == NO_RECEIVERS {
             return Err(Error::new(
                 ErrorKind::Unsupported,
