@@ -228,12 +228,51 @@ impl<const PROBE: bool> Sock<PROBE> {
         self.field(offset!(sock_cookie))
     }
 
-    /// `true` when calls do not read and write the TCP stream itself: kernel TLS and
-    /// other upper layer protocols, and sockets in a sockmap.
+    /// `true` when calls do not read the TCP stream itself: kernel TLS and other upper
+    /// layer protocols, and sockets in a sockmap.
     #[inline(always)]
     pub fn has_other_reader(self, tcp: Tcp<PROBE>) -> bool {
-        const PSOCK: usize = 4;
-        tcp.ulp() || self.field::<usize>(offset!(sock_user_data)) & PSOCK != 0
+        tcp.ulp() || !self.psock().is_null()
+    }
+
+    /// `true` when calls do not write the TCP stream itself: kernel TLS and other upper
+    /// layer protocols, and sockets in a sockmap with a program for messages.
+    #[inline(always)]
+    pub fn has_other_writer(self, tcp: Tcp<PROBE>) -> bool {
+        tcp.ulp() || self.has_program(offset!(psock_msg_program))
+    }
+
+    /// `true` when the kernel reads the TCP stream as it arrives: kernel TLS and other upper
+    /// layer protocols, and sockets in a sockmap with programs for what arrives.
+    #[inline(always)]
+    pub fn is_drained(self, tcp: Tcp<PROBE>) -> bool {
+        tcp.ulp()
+            || self.has_program(offset!(psock_stream_program))
+            || self.has_program(offset!(psock_skb_program))
+    }
+
+    /// Whether it is in a sockmap with a program.
+    #[inline(always)]
+    fn has_program(self, program: u32) -> bool {
+        let psock = self.psock();
+        // SAFETY: a `struct sk_psock`.
+        !psock.is_null() && unsafe { load::<usize, true>(psock, program) } != 0
+    }
+
+    /// What a sockmap keeps of the socket; null for a socket in none.
+    #[inline(always)]
+    pub fn psock(self) -> *const c_void {
+        // `SK_USER_DATA_*`. Nobody else keeps a pointer in a TCP socket of a process that is
+        // not to be copied, but groups of `SO_REUSEPORT` with a BPF map.
+        const NOT_COPIED: usize = 1;
+        const OF_BPF_MAP: usize = 2;
+        const FLAGS: usize = 7;
+        let data: usize = self.field(offset!(sock_user_data));
+        if data & (NOT_COPIED | OF_BPF_MAP) == NOT_COPIED {
+            (data & !FLAGS) as *const c_void
+        } else {
+            ptr::null()
+        }
     }
 
     /// The socket as TCP; `None` for any other protocol.
@@ -392,7 +431,7 @@ impl<const PROBE: bool> Tcp<PROBE> {
     }
 
     #[inline(always)]
-    fn ulp(self) -> bool {
+    pub fn ulp(self) -> bool {
         !self.field::<*const c_void>(offset!(tcp_ulp)).is_null()
     }
 }

@@ -31,7 +31,9 @@ use netwatch_common::{
 };
 
 use crate::{
-    kernel::{AF_INET6, Sock, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_SYN_RECV, TCP_SYN_SENT, Tcp},
+    kernel::{
+        AF_INET6, Sock, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_SYN_RECV, TCP_SYN_SENT, Task, Tcp,
+    },
     maps::{CALLS, Call, count, seeded},
     payload::{self, MSG_ERRQUEUE, MSG_PEEK},
     store,
@@ -72,10 +74,22 @@ fn written(sk: Sock<true>, tcp: Tcp<true>) {
     // SAFETY: a map value, checked for null.
     unsafe {
         let sent = unaccounted(sk, tcp, record, sk.state());
-        if sent != 0 {
+        if sent != 0 && !is_redirected(sk) {
             payload::credit::<true>(sk.0, record, sent, 0, true);
         }
     }
+}
+
+/// Whether a sockmap's program redirected here what the running thread sends by another
+/// socket, or what the kernel received by one.
+#[inline(always)]
+fn is_redirected(sk: Sock<true>) -> bool {
+    if sk.psock().is_null() {
+        return false;
+    }
+    // SAFETY: only this thread writes its entry.
+    let call = unsafe { CALLS.get(bpf_get_current_pid_tgid()) };
+    call.is_some_and(|call| call.sk != sk.0 as u64) || Task::<true>::current().is_kernel_thread()
 }
 
 /// What was written to the stream since the last time; from now on it is accounted for.
@@ -123,7 +137,7 @@ pub unsafe fn unaccounted<const PROBE: bool>(
             }
         }
     };
-    if sent == 0 || sk.has_other_reader(tcp) || tcp.is_repaired() {
+    if sent == 0 || sk.has_other_writer(tcp) || tcp.is_repaired() {
         return 0;
     }
     sent
@@ -187,6 +201,22 @@ pub fn receive_call(ctx: ProbeContext) -> u32 {
         && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0
     {
         begin(Sock(sk), 0);
+    }
+    0
+}
+
+/// `__sk_msg_recvmsg`, `sk_msg_recvmsg` or `__tcp_bpf_recvmsg`: a receive call on a socket in a
+/// sockmap takes what a program gave to it. It does not wait.
+#[kprobe]
+pub fn given_call(ctx: ProbeContext) -> u32 {
+    if let (Some(sk), Some(flags)) = (ctx.arg(0), ctx.arg::<i32>(4))
+        && flags & MSG_PEEK == 0
+    {
+        let sk: Sock<true> = Sock(sk);
+        // Kernel TLS calls it for a call that is noted.
+        if sk.tcp().is_none_or(|tcp| !tcp.ulp()) {
+            begin(sk, 0);
+        }
     }
     0
 }

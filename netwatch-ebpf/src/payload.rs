@@ -29,7 +29,7 @@ use crate::{
     kernel::{IPPROTO_TCP, Sock, Task},
     maps::{count, seeded},
     processes, records,
-    store::{self, in_table},
+    store::{self, by_kprobes, in_table},
 };
 
 /// 1 when some program will see the end of sockets that are not TCP. The loader sets it
@@ -135,7 +135,13 @@ pub fn read_stream<const TABLE: bool>(sk: Sock<false>) {
         (*record).copied_seq = now;
         read
     };
-    if read != 0 && !sk.has_other_reader(tcp) {
+    // Kprobes do not see what the call returns.
+    let has_other_reader = if by_kprobes() {
+        sk.is_drained(tcp)
+    } else {
+        sk.has_other_reader(tcp)
+    };
+    if read != 0 && !has_other_reader {
         // SAFETY: a map value, checked for null.
         unsafe { credit::<TABLE>(sk.0, record, 0, read, true) };
     }

@@ -104,13 +104,7 @@ impl<'a> From<&'a ConnectionAttempt<'a>> for Facts<'a> {
 
 impl<'a> From<&'a ConnectionFailed<'a>> for Facts<'a> {
     fn from(event: &'a ConnectionFailed<'a>) -> Self {
-        Self {
-            actor: event.actor,
-            source: Some(&event.source),
-            destination: Some(&event.destination),
-            port: Some(event.port),
-            ..Self::default()
-        }
+        (&event.attempt).into()
     }
 }
 

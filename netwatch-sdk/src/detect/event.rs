@@ -177,16 +177,10 @@ pub enum Failure {
 /// A connection failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionFailed<'a> {
-    /// Who connected.
-    pub source: Host,
-    /// To whom.
-    pub destination: Host,
-    /// To which port.
-    pub port: u16,
-    /// Why.
+    /// What was tried.
+    pub attempt: ConnectionAttempt<'a>,
+    /// Why it failed.
     pub failure: Failure,
-    /// The process on this host, where known.
-    pub actor: Option<Actor<'a>>,
 }
 
 /// The socket of a DNS client on this host.

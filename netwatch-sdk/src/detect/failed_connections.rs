@@ -76,8 +76,9 @@ impl FailedConnections {
         threshold: FailedConnectionsThreshold,
     ) -> Option<Finding> {
         let limit = threshold.failures.clamp(1, MOST);
-        let origin = event.actor.map_or_else(
-            || Origin::Source(event.source.clone()),
+        let attempt = &event.attempt;
+        let origin = attempt.actor.map_or_else(
+            || Origin::Source(attempt.source.clone()),
             |actor| Origin::Process(actor.pid),
         );
         let failures = self.origins.touch(origin.clone(), || Failures {
@@ -88,15 +89,15 @@ impl FailedConnections {
         failures.seen = now;
         let failed = failures.recent.observe(now, threshold.window, limit);
         failures.latch.fires(now, failed >= limit).then(|| {
-            let actors = Actors::new(event.actor);
+            let actors = Actors::new(attempt.actor);
             Finding {
                 signal: Signal::FailedConnections,
                 severity: AlertSeverity::Warning,
-                message: format!("Connections from {} fail{actors}", event.source),
+                message: format!("Connections from {} fail{actors}", attempt.source),
                 detail: format!(
                     "{failed} failed within {} s, the latest to {}: {}",
                     threshold.window.as_secs(),
-                    event.destination.with_port(event.port),
+                    attempt.destination.with_port(attempt.port),
                     event.failure,
                 ),
                 subject: match origin {
@@ -133,18 +134,20 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::event::Actor;
+    use crate::detect::event::{Actor, ConnectionAttempt};
 
     fn failure(pid: Option<u32>) -> ConnectionFailed<'static> {
         ConnectionFailed {
-            source: Host::from_text("10.0.0.9"),
-            destination: Host::from_text("2001:db8::5"),
-            port: 5432,
+            attempt: ConnectionAttempt {
+                source: Host::from_text("10.0.0.9"),
+                destination: Host::from_text("2001:db8::5"),
+                port: 5432,
+                actor: pid.map(|pid| Actor {
+                    pid: Pid(pid),
+                    name: "app",
+                }),
+            },
             failure: Failure::Refused,
-            actor: pid.map(|pid| Actor {
-                pid: Pid(pid),
-                name: "app",
-            }),
         }
     }
 
@@ -232,10 +235,8 @@ mod tests {
         let mut detector = FailedConnections::new();
         let now = Instant::now();
         for number in 0..100_000u32 {
-            let event = ConnectionFailed {
-                source: std::net::IpAddr::from(number.to_be_bytes()).into(),
-                ..failure(None)
-            };
+            let mut event = failure(None);
+            event.attempt.source = std::net::IpAddr::from(number.to_be_bytes()).into();
             detector.observe(now, &event, FailedConnectionsThreshold::default());
         }
         assert_eq!(detector.origins.len(), ORIGINS);

@@ -247,7 +247,10 @@ fn compare_process(
         &seen.shrunk_processes.contains(&who),
     );
     let alive = process.stays && moment == Moment::Open;
-    off.text(&what, "alive", &alive, &row.alive);
+    // Its end can be what a missed run was about.
+    if alive || !gaps.missed_runs {
+        off.text(&what, "alive", &alive, &row.alive);
+    }
 }
 
 fn compare_socket(

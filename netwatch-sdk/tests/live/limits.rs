@@ -61,6 +61,11 @@ const KNOWN: &[Limit] = &[
         why: "the kernel has no AES-GCM (module gcm and those it needs)",
     },
     Limit {
+        test: "tcp-sockmap",
+        says: "sockmap: EINVAL",
+        why: "the kernel has no sockmaps for TCP (CONFIG_BPF_STREAM_PARSER, before 5.13)",
+    },
+    Limit {
         test: "udp-segment-gro",
         says: "UDP_GRO: nothing was coalesced",
         why: "older kernels cut datagrams apart on loopback too",

@@ -32,8 +32,8 @@ macro_rules! linux {
 
 linux! {
     actor calls compare conservation counted detect director dns edges events family limits namespace netlink observe
-    options programs quiet results shape shapes suite_older suite_path suite_readers suite_shapes suite_table trial truth
-    userspace
+    options programs quiet results shape shapes sockmap suite_older suite_path suite_readers suite_shapes suite_table trial
+    truth userspace
 }
 
 #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use crate::{
     compare::{Moment, compare},
     director::{Run, cross_check},
-    observe, quiet, results,
+    observe, quiet,
     shape::Shape,
     shapes,
     trial::trial,
@@ -25,11 +25,7 @@ fn check(shape: &Shape) -> Result<()> {
     let truth = run.done()?;
     cross_check(shape, &truth)?;
     started?;
-    let mut open = compare(&truth, &observe::shared()?.read()?, Moment::Open);
-    // A pass over the table can miss a socket while others come and go: the next has it.
-    if results::hook() == "kprobe" && !open.is_empty() && open.process_bytes == 0 {
-        open = compare(&truth, &observe::shared()?.read()?, Moment::Open);
-    }
+    let open = compare(&truth, &observe::shared()?.read()?, Moment::Open);
     run.release()?;
     open.expect_none()?;
     compare(&truth, &observe::shared()?.read()?, Moment::Over).expect_none()

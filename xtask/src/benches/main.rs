@@ -6,6 +6,7 @@
 //! | `connections` | connections that open and close, without and with a subscriber of events |
 //! | `dns` | a DNS message, without and with the collector and its detectors |
 //! | `programs` | each kernel program beside an empty one |
+//! | `calls` | what each hook adds to a call |
 //! | `sockets` | a reading beside `ss -tunapi` |
 //! | `userspace` | the backends that need no kernel program |
 //! | `footprint` | resident memory, CPU time, time to start |
@@ -14,6 +15,7 @@
 
 mod bpf;
 mod btf;
+mod calls;
 mod clock;
 mod collector;
 mod connections;
@@ -43,6 +45,8 @@ use self::table::Row;
 enum Task {
     /// Measure
     Measure(Measure),
+    /// Tell what each hook adds to a call
+    Calls { rounds: u16 },
     /// Hold sockets until the input ends
     Hold { sockets: usize },
     /// Take readings as the input asks for them
@@ -63,6 +67,7 @@ struct Measure {
 fn main() -> Result<()> {
     match Task::parse() {
         Task::Measure(task) => task.run(),
+        Task::Calls { rounds } => calls::tell(rounds),
         Task::Hold { sockets } => holders::hold(sockets),
         Task::Read { backend } => reading::serve(&backend),
     }

@@ -1,4 +1,4 @@
-//! The processors that the kernels are for, and what of a machine differs by them.
+//! The processors that the kernels are for, real or emulated, and what of a machine differs by them.
 
 /// A processor.
 #[derive(Debug)]
@@ -9,7 +9,8 @@ pub(super) struct Architecture {
     pub(super) target: &'static str,
     /// The packages that emulate it, and link programs for it.
     pub(super) packages: &'static [&'static str],
-    pub(super) qemu: &'static str,
+    /// What emulates it. Nothing where the kernel is a program itself: User Mode Linux.
+    pub(super) qemu: Option<&'static str>,
     /// The processor, the board and its second serial port.
     pub(super) machine: &'static [&'static str],
     /// The kernel's name for the first serial port, which QEMU's `-serial` is.
@@ -22,7 +23,7 @@ pub(super) static AMD64: Architecture = Architecture {
     debian: "amd64",
     target: "x86_64-unknown-linux-gnu",
     packages: &["busybox-static", "qemu-system-x86"],
-    qemu: "qemu-system-x86_64",
+    qemu: Some("qemu-system-x86_64"),
     machine: &[
         "-machine",
         "q35",
@@ -43,7 +44,7 @@ pub(super) static ARM64: Architecture = Architecture {
         "libc6-dev-arm64-cross",
         "qemu-system-arm",
     ],
-    qemu: "qemu-system-aarch64",
+    qemu: Some("qemu-system-aarch64"),
     // `max` signs pointers, which is slow to emulate.
     machine: &[
         "-machine",
@@ -55,4 +56,15 @@ pub(super) static ARM64: Architecture = Architecture {
     ],
     console: "ttyAMA0",
     reports: "ttyS0",
+};
+
+/// This host's processor, for programs of User Mode Linux.
+pub(super) static USER_MODE: Architecture = Architecture {
+    debian: "amd64",
+    target: "x86_64-unknown-linux-gnu",
+    packages: &["busybox-static"],
+    qemu: None,
+    machine: &["con=null", "con0=null,fd:2", "ssl=null", "ssl1=null,fd:1"],
+    console: "tty0",
+    reports: "ttyS1",
 };

@@ -1,19 +1,19 @@
-//! The kernels of the matrix: Debian's, the oldest that is supported first, those of arm64 last.
+//! The kernels of the matrix: Debian's, the oldest that is supported first, those of arm64 later, User Mode Linux last.
 
-use super::architecture::{AMD64, ARM64, Architecture};
+use super::architecture::{AMD64, ARM64, Architecture, USER_MODE};
 
 /// A kernel that is tested.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// What tasks and tables call it.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     pub(super) architecture: &'static Architecture,
     /// The suite of Debian's archive that has it.
-    pub(super) suite: &'static str,
+    pub(crate) suite: &'static str,
     /// The packages that together make it; `*` stands for the version.
-    pub(super) packages: &'static [&'static str],
+    pub(crate) packages: &'static [&'static str],
     /// The hooks by which calls can be counted on it, best first.
-    pub(super) hooks: &'static [&'static str],
+    pub(crate) hooks: &'static [&'static str],
 }
 
 const EVERY_HOOK: &[&str] = &["tp_btf", "fentry", "kprobe"];
@@ -21,7 +21,7 @@ const EVERY_HOOK: &[&str] = &["tp_btf", "fentry", "kprobe"];
 /// can be taken off without risk since 6.9.
 const KPROBE: &[&str] = &["kprobe"];
 
-pub(super) const KERNELS: [Kernel; 10] = [
+pub(crate) const KERNELS: [Kernel; 12] = [
     Kernel {
         name: "5.10",
         architecture: &AMD64,
@@ -102,10 +102,39 @@ pub(super) const KERNELS: [Kernel; 10] = [
         ],
         hooks: EVERY_HOOK,
     },
+    // It has neither BTF nor kprobes, no tracepoints and no compiler of kernel programs.
+    Kernel {
+        name: "uml-5.10",
+        architecture: &USER_MODE,
+        suite: "bullseye",
+        packages: &["user-mode-linux"],
+        hooks: &[],
+    },
+    Kernel {
+        name: "uml-6.1",
+        architecture: &USER_MODE,
+        suite: "bookworm",
+        packages: &["user-mode-linux"],
+        hooks: &[],
+    },
 ];
 
+impl Kernel {
+    /// User Mode Linux: the kernel is a program.
+    pub(super) fn is_user_mode(&self) -> bool {
+        self.architecture.qemu.is_none()
+    }
+
+    /// What it has to load.
+    pub(super) fn modules(&self) -> impl Iterator<Item = &'static str> {
+        MODULES
+            .into_iter()
+            .chain(self.is_user_mode().then_some("ipv6"))
+    }
+}
+
 /// Modules that the live tests use, and with them those they depend on.
-pub(super) const MODULES: [&str; 11] = [
+const MODULES: [&str; 11] = [
     // What the collector asks the kernel with.
     "tcp_diag",
     "udp_diag",

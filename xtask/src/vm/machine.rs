@@ -1,6 +1,5 @@
-//! A machine under software emulation: boots a kernel, and gives the lines that its tests report.
+//! A machine under software emulation: boots a kernel, runs a program in it, and gives the lines that it reports.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -11,83 +10,59 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::busybox;
 use super::cpio::Archive;
 use super::prepared::Prepared;
 
 const CONSOLE_LINES: usize = 25;
 
-/// How many tests at once: many of them wait, for a wire or for the collector.
-const THREADS: u32 = 4;
-
-/// What one machine is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Part {
-    /// The tests whose answer depends on the hook, with this one.
-    Hook(&'static str),
-    /// The others, with the best hook that the kernel has.
-    Once(&'static str),
-}
-
-impl Part {
-    pub(super) fn hook(self) -> &'static str {
-        match self {
-            Self::Hook(hook) | Self::Once(hook) => hook,
-        }
-    }
-
-    /// What `NETWATCH_PART` calls it.
-    pub(super) fn tests(self) -> &'static str {
-        match self {
-            Self::Hook(_) => "hook",
-            Self::Once(_) => "once",
-        }
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hook(hook) => hook,
-            Self::Once(_) => "once",
-        })
-    }
-}
-
 /// What a machine is made of.
-pub(super) struct Machine<'a> {
-    pub(super) kernel: &'a Prepared,
-    pub(super) busybox: &'a Path,
-    /// The live tests, as a program that needs no library.
-    pub(super) tests: &'a Path,
-    /// Which of them to run.
-    pub(super) part: Part,
-    /// Only tests whose name contains this.
-    pub(super) test: Option<&'a str>,
+pub(crate) struct Machine<'a> {
+    pub(crate) kernel: &'a Prepared,
+    /// What its files are called, after the kernel.
+    pub(crate) name: String,
+    /// A program that needs no library; `/program` in the machine.
+    pub(crate) program: &'a Path,
+    /// What is done in it once it is up, by busybox's shell. Its `$REPORTS` is where lines go.
+    pub(crate) script: &'static str,
+    /// What the script finds in its environment.
+    pub(crate) variables: Vec<(&'static str, String)>,
+    pub(crate) clock: Clock,
     /// Where its files and its console's output are left.
-    pub(super) folder: &'a Path,
-    pub(super) limit: Duration,
+    pub(crate) folder: &'a Path,
+    pub(crate) limit: Duration,
+}
+
+/// What a machine's time is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The host's.
+    Host,
+    /// That of its only processor, a nanosecond an instruction: the same work takes the same time.
+    Instructions,
 }
 
 impl Machine<'_> {
     /// What runs first in it.
     pub(super) const INIT: &'static str = include_str!("init");
 
-    /// What the kernel and the tests printed.
-    pub(super) fn console(&self) -> PathBuf {
+    /// What the kernel and the program printed.
+    pub(crate) fn console(&self) -> PathBuf {
         self.file("log")
     }
 
     fn file(&self, kind: &str) -> PathBuf {
         let kernel = self.kernel.kernel.name;
-        self.folder.join(format!("{kernel}-{}.{kind}", self.part))
+        self.folder.join(format!("{kernel}-{}.{kind}", self.name))
     }
 
-    /// Runs it to its end. Each line that the tests report goes to `each`.
-    pub(super) fn run(&self, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    /// Runs it to its end. Each line that the program reports goes to `each`.
+    pub(crate) fn run(&self, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
         let initrd = self.initrd()?;
         let started = Instant::now();
-        let mut running = Running(self.command(&initrd).spawn().context("cannot start QEMU")?);
-        let reports = running.0.stdout.take().context("QEMU has no output")?;
+        let mut command = self.command(&initrd)?;
+        let mut running = Running(command.spawn().context("cannot start it")?);
+        let reports = running.0.stdout.take().context("it has no output")?;
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(reports).lines().map_while(Result::ok) {
@@ -106,16 +81,16 @@ impl Machine<'_> {
                 }
             }
         }
-        let status = running.0.wait().context("QEMU was lost")?;
+        let status = running.0.wait().context("it was lost")?;
         let _ = fs::remove_file(&initrd);
         if !status.success() {
-            bail!("QEMU failed: {status}");
+            bail!("it failed: {status}");
         }
         Ok(())
     }
 
     /// The end of the console's output, for an error.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let path = self.console();
         let text = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -125,41 +100,76 @@ impl Machine<'_> {
         format!("the end of {}:\n  {last}", path.display())
     }
 
-    fn command(&self, initrd: &Path) -> Command {
-        let architecture = self.kernel.kernel.architecture;
+    fn command(&self, initrd: &Path) -> Result<Command> {
         // It ends with this process, however that ends.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "--", architecture.qemu])
+            .args(["--pdeathsig", "KILL", "--"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        match self.kernel.kernel.architecture.qemu {
+            Some(qemu) => self.emulated(command.arg(qemu), initrd),
+            None => self.as_program(&mut command, initrd)?,
+        }
+        Ok(command)
+    }
+
+    fn emulated(&self, command: &mut Command, initrd: &Path) {
+        command
             // With a thread for each processor, QEMU before 8.1 now and then runs code that another processor
             // has replaced, and the kernel panics ("int3") where it patches itself.
             .args(["-accel", "tcg,thread=single,tb-size=256"])
-            .args(["-smp", "2", "-m", "1024"])
+            .args(match self.clock {
+                Clock::Host => &["-smp", "2"][..],
+                Clock::Instructions => &["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"],
+            })
+            .args(["-m", "1024"])
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
             .arg("-no-reboot")
             .args(["-chardev", "stdio,id=reports,signal=off"])
             .arg("-serial")
             .arg(format!("file:{}", self.console().display()))
-            .args(architecture.machine)
+            .args(self.kernel.kernel.architecture.machine)
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(initrd)
             .arg("-append")
-            .arg(format!(
-                "console={} quiet panic=-1 oops=panic REPORTS={} HOOK={} PART={} TEST={} THREADS={THREADS}",
-                architecture.console,
-                architecture.reports,
-                self.part.hook(),
-                self.part.tests(),
-                self.test.unwrap_or_default(),
-            ))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        command
+            .arg(format!("oops=panic {}", self.kernel_line()));
     }
 
-    /// Its first file system: busybox, the modules, the tests.
+    /// User Mode Linux.
+    fn as_program(&self, command: &mut Command, initrd: &Path) -> Result<()> {
+        let console = File::create(self.console())
+            .with_context(|| format!("cannot make {}", self.console().display()))?;
+        command
+            .arg(&self.kernel.image)
+            .arg("mem=1024M")
+            .arg(format!("initrd={}", initrd.display()))
+            .arg("root=/dev/ram0")
+            .arg(format!("uml_dir={}/", self.folder.display()))
+            .args(self.kernel.kernel.architecture.machine)
+            .args(self.kernel_line().split(' '))
+            // Where its memory is, in a file without a name.
+            .env("TMPDIR", self.folder)
+            .stderr(console);
+        Ok(())
+    }
+
+    /// What the kernel does not know goes into the environment of its first program.
+    fn kernel_line(&self) -> String {
+        let architecture = self.kernel.kernel.architecture;
+        let mut line = format!(
+            "console={} quiet panic=-1 REPORTS=/dev/{}",
+            architecture.console, architecture.reports
+        );
+        for (name, value) in &self.variables {
+            line.push_str(&format!(" {name}={value}"));
+        }
+        line
+    }
+
+    /// Its first file system: busybox, the modules, the program.
     fn initrd(&self) -> Result<PathBuf> {
         fs::create_dir_all(self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
@@ -170,8 +180,10 @@ impl Machine<'_> {
         }
         archive.character_device("dev/console", (5, 1))?;
         archive.file("init", Self::INIT.as_bytes())?;
-        archive.file("bin/busybox", &read(self.busybox)?)?;
-        archive.file("live", &read(self.tests)?)?;
+        let busybox = busybox::get(self.kernel.kernel.architecture)?;
+        archive.file("bin/busybox", &read(&busybox)?)?;
+        archive.file("program", &read(self.program)?)?;
+        archive.file("script", self.script.as_bytes())?;
         for module in &self.kernel.modules {
             let name = module.file_name().unwrap_or_default().to_string_lossy();
             archive.file(&format!("modules/{name}"), &read(module)?)?;

@@ -3,15 +3,16 @@
 mod architecture;
 mod busybox;
 mod cpio;
-mod kernels;
-mod machine;
+pub(crate) mod kernels;
+pub(crate) mod machine;
 mod page;
-mod prepared;
+mod part;
+pub(crate) mod prepared;
+mod program;
 mod report;
-mod tests_program;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +25,8 @@ use crate::command::{self, progress};
 use crate::{debian, workspace};
 use architecture::AMD64;
 use kernels::{KERNELS, Kernel};
-use machine::{Machine, Part};
+use machine::{Clock, Machine};
+use part::Part;
 use prepared::Prepared;
 use report::{Line, Outcome, Run};
 
@@ -50,7 +52,7 @@ kernel, and one more for what does not depend on the hook, all at the same time.
 program, and not run again. Needs about three minutes and 4 GB of memory a kernel; logs are left in target/vm.
 Progress goes to stderr, the table to stdout; the exit code is 1 unless everything is as it should be.")]
 pub(crate) struct VmTest {
-    /// The kernels; all of them when none is named
+    /// The kernels; when none is named, all but User Mode Linux (uml-…)
     #[arg(value_name = "KERNEL", value_parser = PossibleValuesParser::new(KERNELS.map(|kernel| kernel.name)))]
     kernels: Vec<String>,
     /// Only the oldest of them that has one of the hooks
@@ -80,6 +82,30 @@ pub(crate) struct VmTest {
     /// Print the kernels and run none
     #[arg(long)]
     list: bool,
+}
+
+/// What machines of any processor need of this host.
+fn require() -> Result<()> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("what runs in the machines is built on x86_64 Linux, natively and for arm64");
+    }
+    if !debian::is_here() {
+        bail!("the kernels come from Debian's archive by apt, which is not here");
+    }
+    debian::require(&PACKAGES)
+}
+
+/// What `cargo xtask bench` measures with, for this host.
+pub(crate) fn bench_here() -> Result<PathBuf> {
+    program::bench(&AMD64)
+}
+
+/// A kernel and what `cargo xtask bench` measures with on it.
+pub(crate) fn bench_on(kernel: &'static Kernel) -> Result<(Prepared, PathBuf)> {
+    require()?;
+    debian::require(kernel.architecture.packages)?;
+    let measure = program::bench(kernel.architecture)?;
+    Ok((Prepared::get(kernel, false)?, measure))
 }
 
 /// What one kernel's machines reported.
@@ -126,29 +152,23 @@ impl VmTest {
             }
             return Ok(());
         }
-        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            bail!("the live tests are built on x86_64 Linux, natively and for arm64");
-        }
-        if !debian::is_here() {
-            bail!("the kernels come from Debian's archive by apt, which is not here");
-        }
-        debian::require(&PACKAGES)?;
+        require()?;
         // Of all programs the one that runs here, to be asked for its list.
-        let native = tests_program::build(&AMD64)?;
+        let native = program::live_tests(&AMD64)?;
         let mut all = Vec::new();
         let mut wrong = Vec::new();
         for kernel in &KERNELS {
             if !self.wants(kernel) {
                 continue;
             }
-            let hooks = self.hooks(kernel);
-            if hooks.is_empty() {
+            let parts = self.parts(kernel);
+            if parts.is_empty() {
                 progress(format!("kernel {} has none of the hooks", kernel.name));
                 continue;
             }
             debian::require(kernel.architecture.packages)?;
             let kernel = Prepared::get(kernel, self.update)?;
-            let tested = self.test_kernel(kernel, &hooks, &native)?;
+            let tested = self.test_kernel(kernel, parts, &native)?;
             wrong.extend(tested.wrong());
             all.push(tested);
             if self.oldest {
@@ -172,7 +192,10 @@ impl VmTest {
     }
 
     fn wants(&self, kernel: &Kernel) -> bool {
-        self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name)
+        if self.kernels.is_empty() {
+            return !kernel.is_user_mode();
+        }
+        self.kernels.iter().any(|name| name == kernel.name)
     }
 
     fn is_everything(&self) -> bool {
@@ -194,43 +217,43 @@ impl VmTest {
         said.trim_end().to_owned()
     }
 
-    /// The hooks to count by on a kernel: it has them, and they were asked for.
-    fn hooks(&self, kernel: &Kernel) -> Vec<&'static str> {
-        let hooks = kernel.hooks.iter().copied();
+    /// What to run on a kernel: by the hooks that it has and that were asked for.
+    fn parts(&self, kernel: &Kernel) -> Vec<Part> {
         let asked_for =
             |hook: &str| self.hook.is_empty() || self.hook.iter().any(|one| one == hook);
-        hooks.filter(|hook| asked_for(hook)).collect()
+        let hooks = kernel.hooks.iter().filter(|hook| asked_for(hook));
+        let mut parts: Vec<Part> = hooks.copied().map(Part::Hook).collect();
+        match parts.first() {
+            Some(Part::Hook(best)) if !self.short => parts.push(Part::Once(best)),
+            None if kernel.hooks.is_empty() && self.hook.is_empty() => {
+                parts.push(Part::WithoutHook);
+            }
+            _ => {}
+        }
+        parts
     }
 
     /// Starts all machines of a kernel at once.
-    fn test_kernel(
-        &self,
-        kernel: Prepared,
-        hooks: &[&'static str],
-        native: &Path,
-    ) -> Result<Tested> {
+    fn test_kernel(&self, kernel: Prepared, parts: Vec<Part>, native: &Path) -> Result<Tested> {
         let folder = workspace::target()?.join("vm");
-        let architecture = kernel.kernel.architecture;
-        let busybox = busybox::get(architecture)?;
-        let tests = tests_program::build(architecture)?;
-        let mut parts: Vec<Part> = hooks.iter().copied().map(Part::Hook).collect();
-        if let (false, Some(best)) = (self.short, hooks.first()) {
-            parts.push(Part::Once(best));
-        }
+        let tests = program::live_tests(kernel.kernel.architecture)?;
+        let test = self.test.as_deref();
         let mut machines = Vec::new();
         for part in parts {
-            if !has_tests(native, part, self.test.as_deref())? {
+            if !part.has_tests(native, test)? {
                 continue;
             }
-            machines.push(Machine {
+            let machine = Machine {
                 kernel: &kernel,
-                busybox: &busybox,
-                tests: &tests,
-                part,
-                test: self.test.as_deref(),
+                name: part.to_string().replace(' ', "-"),
+                program: &tests,
+                script: part.script(),
+                variables: part.variables(test),
+                clock: Clock::Host,
                 folder: &folder,
                 limit: Duration::from_secs(self.time_limit),
-            });
+            };
+            machines.push((part, machine));
         }
         if machines.is_empty() {
             bail!("no test is called so: the live tests' `--list` has their names");
@@ -238,7 +261,7 @@ impl VmTest {
         let machines: Result<Vec<Reported>> = thread::scope(|scope| {
             let running: Vec<_> = machines
                 .iter()
-                .map(|machine| scope.spawn(|| self.report_of(machine)))
+                .map(|(part, machine)| scope.spawn(|| self.report_of(*part, machine)))
                 .collect();
             let reported = running.into_iter().map(|thread| {
                 thread
@@ -254,8 +277,7 @@ impl VmTest {
     }
 
     /// Runs one machine to its end, unless its report was kept.
-    fn report_of(&self, machine: &Machine<'_>) -> Result<Reported> {
-        let part = machine.part;
+    fn report_of(&self, part: Part, machine: &Machine<'_>) -> Result<Reported> {
         let name = format!("{} {part}", machine.kernel.kernel.name);
         let reports = machine.folder.join("reports");
         let kept = report::kept(machine, &reports)?;
@@ -307,16 +329,6 @@ impl VmTest {
         }
         Ok(reported)
     }
-}
-
-/// Whether any test of a part is asked for.
-fn has_tests(tests: &Path, part: Part, test: Option<&str>) -> Result<bool> {
-    let mut list = Command::new(tests);
-    list.env("NETWATCH_PART", part.tests())
-        .arg("--list")
-        .args(test);
-    let listed = command::output(&mut list)?;
-    Ok(listed.lines().any(|line| line.ends_with(": test")))
 }
 
 /// Enough for the rows of a short table of differences.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::Command;
 
-use super::machine::Part;
+use super::part::Part;
 use super::report::{Line, Outcome, Program, Test};
 use super::{Reported, Tested};
 use crate::command;
@@ -94,7 +94,7 @@ pub(super) fn tables(all: &[Tested]) -> String {
     page.push_str(&kernels(all));
     let mut notes = Notes::default();
     let by_hook = outcomes(all, &mut notes, |part| matches!(part, Part::Hook(_)));
-    let once = outcomes(all, &mut notes, |part| matches!(part, Part::Once(_)));
+    let once = outcomes(all, &mut notes, |part| !matches!(part, Part::Hook(_)));
     for (title, table) in [
         ("Bytes off", by_hook),
         ("Bytes off, asked once a kernel", once),
@@ -212,7 +212,7 @@ fn machines(all: &[Tested]) -> impl Iterator<Item = (&'static str, &Reported)> {
 fn column(kernel: &str, part: Part) -> String {
     match part {
         Part::Hook(hook) => format!("{kernel} {hook}"),
-        Part::Once(_) => kernel.to_owned(),
+        Part::Once(_) | Part::WithoutHook => kernel.to_owned(),
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::super::kernels::KERNELS;
-    use super::super::machine::Part;
+    use super::super::part::Part;
     use super::super::prepared::Prepared;
     use super::super::report::Line;
     use super::super::{Reported, Tested};

@@ -6,26 +6,26 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::kernels::{Kernel, MODULES};
+use super::kernels::Kernel;
 use crate::archive::Suite;
 use crate::command::{self, progress};
 use crate::workspace;
 
 /// What came out of a kernel's packages.
-pub(super) struct Prepared {
-    pub(super) kernel: &'static Kernel,
+pub(crate) struct Prepared {
+    pub(crate) kernel: &'static Kernel,
     /// `uname -r`
-    pub(super) release: String,
+    pub(crate) release: String,
     /// Package and version, a line each.
-    pub(super) packages: String,
-    pub(super) image: PathBuf,
+    pub(crate) packages: String,
+    pub(crate) image: PathBuf,
     /// In the order in which they are to be loaded.
-    pub(super) modules: Vec<PathBuf>,
+    pub(crate) modules: Vec<PathBuf>,
 }
 
 impl Prepared {
     /// From the cache folder, or else downloaded; `update` asks for the newest.
-    pub(super) fn get(kernel: &'static Kernel, update: bool) -> Result<Self> {
+    pub(crate) fn get(kernel: &'static Kernel, update: bool) -> Result<Self> {
         let kernels = workspace::cache()?.join("kernels");
         let folder = kernels.join(kernel.name);
         // A folder made for other modules is not what is needed.
@@ -64,7 +64,7 @@ fn made_for_now(kernel: &Kernel) -> String {
         "{} {}: {}\n",
         kernel.suite,
         kernel.packages.join(" "),
-        MODULES.join(" ")
+        kernel.modules().collect::<Vec<_>>().join(" ")
     )
 }
 
@@ -87,8 +87,13 @@ fn prepare(kernel: &'static Kernel, kernels: &Path, folder: &Path) -> Result<()>
         unpack(&downloaded.file, &root)?;
         fs::remove_file(&downloaded.file)?;
     }
+    let of_user_mode = root.join("usr/lib/uml/modules");
+    if of_user_mode.is_dir() {
+        fs::rename(of_user_mode, root.join("usr/lib/modules"))?;
+    }
     let release = only_entry(&root.join("usr/lib/modules"))?;
     let image = [
+        root.join("usr/bin/linux.uml"),
         root.join("boot").join(format!("vmlinuz-{release}")),
         root.join("usr/lib/modules").join(&release).join("vmlinuz"),
     ];
@@ -99,7 +104,7 @@ fn prepare(kernel: &'static Kernel, kernels: &Path, folder: &Path) -> Result<()>
     let made = partial.join("made");
     fs::create_dir_all(made.join("modules"))?;
     fs::rename(image, made.join("vmlinuz"))?;
-    take_modules(&root, &release, &made.join("modules"))?;
+    take_modules(kernel, &root, &release, &made.join("modules"))?;
     fs::write(made.join("release"), &release)?;
     fs::write(made.join("packages"), packages)?;
     fs::write(made.join("made-for"), made_for_now(kernel))?;
@@ -133,7 +138,7 @@ fn unpack(package: &Path, root: &Path) -> Result<()> {
 }
 
 /// The modules that are wanted and those they need, decompressed and numbered in loading order.
-fn take_modules(root: &Path, release: &str, to: &Path) -> Result<()> {
+fn take_modules(kernel: &Kernel, root: &Path, release: &str, to: &Path) -> Result<()> {
     command::output(
         Command::new(sbin("depmod"))
             .arg("-b")
@@ -141,7 +146,7 @@ fn take_modules(root: &Path, release: &str, to: &Path) -> Result<()> {
             .arg(release),
     )?;
     let mut taken: Vec<PathBuf> = Vec::new();
-    for module in MODULES {
+    for module in kernel.modules() {
         let listed = command::output(
             Command::new(sbin("modprobe"))
                 // Not this host's options and aliases.

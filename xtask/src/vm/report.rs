@@ -79,15 +79,15 @@ impl Outcome {
 /// Where the report of such a machine is kept: by everything that decides what it says.
 pub(super) fn kept(machine: &Machine<'_>, reports: &Path) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    for file in [machine.tests, machine.kernel.image.as_path()] {
+    for file in [machine.program, machine.kernel.image.as_path()] {
         fs::read(file)
             .with_context(|| format!("cannot read {}", file.display()))?
             .hash(&mut hasher);
     }
     Machine::INIT.hash(&mut hasher);
     machine.kernel.modules.hash(&mut hasher);
-    machine.part.hash(&mut hasher);
-    machine.test.hash(&mut hasher);
+    machine.script.hash(&mut hasher);
+    machine.variables.hash(&mut hasher);
     let name = format!("{}-{:016x}.jsonl", machine.kernel.release, hasher.finish());
     Ok(reports.join(name))
 }

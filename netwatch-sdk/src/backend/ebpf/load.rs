@@ -2,97 +2,30 @@
 
 use std::{cell::OnceCell, fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::MapData,
-    programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
-        TracePoint,
-    },
-};
-use netwatch_common::{closed_port, counters, dns};
+use aya::{Ebpf, EbpfLoader, maps::MapData};
+use netwatch_common::counters;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    causes, cgroup, interpreter,
-    maps::set_counter,
+    attach::{attach_all, iterate, load_iterator},
+    causes, cgroup,
+    closed_ports::{self, NO_RECEIVERS, Receivers},
+    doubles, interpreter,
+    maps::{map, set_counter},
     missed,
     object::OBJECT,
     offsets::{self, Layout},
-    order,
     programs::{self, Place, Program, Rung, Store},
     refusal::{refusal, refusal_of_maps},
     self_test::{self, Outcome},
+    sizes::{CALLS, CLAIMS, MapSizes, NOTED, OWED},
     symbols::Symbols,
     syscall::IteratorLink,
 };
 use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
 
-/// Sizes of the maps.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MapSizes {
-    /// Processes with a record at the same time.
-    pub(crate) processes: u32,
-    /// Sockets with a record at the same time, where records are in a table.
-    pub(crate) sockets: u32,
-    /// Keep records in a table also where the kernel has socket storage.
-    pub(crate) in_table: bool,
-    /// Bytes of rows of closed sockets between two readings; a power of two.
-    pub(crate) closed_bytes: u32,
-    /// Bytes of rows of DNS messages likewise; 0 when they are not wanted.
-    pub(crate) dns_bytes: u32,
-    /// DNS messages are wanted only while someone listens to them.
-    pub(crate) dns_while_told: bool,
-    /// Attempts at closed ports between two readings; 0 when they are not wanted.
-    pub(crate) closed_ports: u32,
-    /// Bytes of events that nobody has read yet; a power of two.
-    pub(crate) event_bytes: u32,
-}
-
-impl Default for MapSizes {
-    fn default() -> Self {
-        Self {
-            processes: 16_384,
-            sockets: 65_536,
-            in_table: false,
-            closed_bytes: 4 << 20,
-            dns_bytes: 2 << 20,
-            dns_while_told: false,
-            closed_ports: 4096,
-            event_bytes: 2 << 20,
-        }
-    }
-}
-
-impl MapSizes {
-    fn dns_wanted(self) -> u32 {
-        match (self.dns_bytes, self.dns_while_told) {
-            (0, _) => dns::NEVER,
-            (_, true) => dns::WHILE_TOLD,
-            (_, false) => dns::ALWAYS,
-        }
-    }
-}
-
-const NO_RECEIVERS: [[u64; 2]; closed_port::RECEIVERS] = [[0; 2]; closed_port::RECEIVERS];
-
-/// Sockets that can be getting an owner at the same time.
-const CLAIMS: u32 = 1024;
-/// Threads that can be in a function whose return is probed, at the same time.
-const CALLS: u32 = 4096;
-/// Threads that programs with doubles can note. They come and go, and take memory then.
-const NOTED: u32 = 65_536;
-/// Sockets whose records can lack bytes of a call at the same time.
-const OWED: u32 = 4096;
-
-/// The rest of `kfree_skb` where the compiler put its beginning elsewhere: the tracepoint then
-/// has that beginning for the place where a packet is dropped.
-const SPLIT: &str = "kfree_skb.part.0";
 /// The kind of iterator over open files.
 const TASK_FILE: &str = "task_file";
-
-/// The doubles of the programs on calls that can be preempted themselves: one for each hook.
-const PREEMPTED_DOUBLES: [&str; 2] = ["sock_send_length_again", "inet_sendmsg_again"];
 
 /// Programs that are attached and were tested; they are detached when this is dropped.
 #[derive(Debug)]
@@ -121,7 +54,7 @@ struct Kernel {
     layout: Layout,
     btf: aya::Btf,
     symbols: Symbols,
-    receivers: OnceCell<[[u64; 2]; closed_port::RECEIVERS]>,
+    receivers: OnceCell<Receivers>,
 }
 
 /// Loads and attaches everything, with the first of the hooks that also counts; or says
@@ -175,33 +108,7 @@ impl Kernel {
             return attach_all(ebpf, programs, Some(&self.btf), None);
         }
         for program in programs {
-            self.attach_with_double(ebpf, *program)?;
-        }
-        Ok(())
-    }
-
-    /// Attaches a program and its double so that the program runs first: the kernel runs
-    /// those on a tracepoint in the order in which they were attached, and those on the
-    /// return of a function in the opposite one.
-    fn attach_with_double(&self, ebpf: &mut Ebpf, program: Program) -> Result<()> {
-        let btf = Some(&self.btf);
-        let Some(double) = program.double() else {
-            return attach_all(ebpf, &[program], btf, None);
-        };
-        let is_last = matches!(program.place, Place::FExit(..));
-        if !is_last {
-            attach_all(ebpf, &[program], btf, None)?;
-        }
-        let has_double = match program.unpreempted_double() {
-            // A function returns before the tracepoint, whatever was attached when.
-            Some(double) => attach_unpreempted(ebpf, double, !is_last)?,
-            None => false,
-        };
-        if !has_double {
-            attach_all(ebpf, &[double], btf, None)?;
-        }
-        if is_last {
-            attach_all(ebpf, &[program], btf, None)?;
+            doubles::attach(ebpf, *program, &self.btf)?;
         }
         Ok(())
     }
@@ -232,6 +139,10 @@ impl Kernel {
         self.attach_all(&mut ebpf, rung.programs, doubled)?;
         let mut unseen = Vec::new();
         for path in rung.paths {
+            let elsewhere = path.unless.map(|function| self.symbols.has(function));
+            if elsewhere.transpose()? == Some(true) {
+                continue;
+            }
             if !self.symbols.has(path.function)? {
                 if path.in_module {
                     unseen.push(format!("{}: its kernel module is not loaded", path.name));
@@ -242,19 +153,16 @@ impl Kernel {
         }
         let closed_ports = match sizes.closed_ports {
             0 => Ok(()),
-            _ => self.watch_closed_ports(&mut ebpf),
+            _ => self.receivers().and_then(|receivers| {
+                closed_ports::attach(&mut ebpf, &self.layout, &receivers, &self.btf)
+            }),
         };
         let (lister, kind) = store.lister();
         let sockets = iterate(&mut ebpf, lister, kind, Some(store.map()), &self.btf)?;
         let owners = iterate(&mut ebpf, store.owners(), TASK_FILE, None, &self.btf)?;
-        let is_loaded = |name| {
-            ebpf.program(name)
-                .is_some_and(|program| program.fd().is_ok())
-        };
-        let doubles_are_preempted = PREEMPTED_DOUBLES.iter().any(|name| is_loaded(name));
         let mut loaded = Loaded {
+            doubles_are_preempted: doubles::are_preempted(&ebpf),
             ebpf,
-            doubles_are_preempted,
             rung,
             store,
             refused: Vec::new(),
@@ -275,37 +183,12 @@ impl Kernel {
         Ok(loaded)
     }
 
-    /// The functions that drop a packet to a closed port, where the kernel does not say why
-    /// it drops one; zeros where it does.
-    fn receivers(&self) -> Result<[[u64; 2]; closed_port::RECEIVERS]> {
-        if self.layout.no_socket.is_some() {
-            return Ok(NO_RECEIVERS);
-        }
+    fn receivers(&self) -> Result<Receivers> {
         if let Some(receivers) = self.receivers.get() {
             return Ok(*receivers);
         }
-        let receivers = self.symbols.extents(programs::RECEIVERS)?;
+        let receivers = closed_ports::receivers(&self.layout, &self.symbols)?;
         Ok(*self.receivers.get_or_init(|| receivers))
-    }
-
-    fn watch_closed_ports(&self, ebpf: &mut Ebpf) -> Result<()> {
-        if self.layout.no_socket.is_none() && self.symbols.has(SPLIT)? {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "this kernel does not say why it drops packets (Linux 5.17 does), nor where \
-                     (it has {SPLIT})"
-                ),
-            ));
-        }
-        if self.layout.no_socket.is_none() && self.receivers()? == NO_RECEIVERS {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "this kernel does not say why it drops packets (Linux 5.17 does), and hides \
-                 where its functions are (kernel.kptr_restrict)",
-            ));
-        }
-        self.attach_all(ebpf, programs::CLOSED_PORTS, false)
     }
 
     /// The maps, the programs that every rung needs, and those of the cgroup v2 root where
@@ -437,161 +320,4 @@ impl Loaded {
             .run(|| {})
             .map_err(|error| Error::io("the iterator over open files", error))
     }
-}
-
-/// Loads an iterator program, once.
-fn load_iterator<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-    kind: &str,
-    btf: &aya::Btf,
-) -> Result<&'a Iter> {
-    let program = find_mut::<Iter>(ebpf, name)?;
-    if program.fd().is_err() {
-        program
-            .load(kind, btf)
-            .map_err(|error| refusal(&format!("iterator {kind} ({name})"), &error))?;
-    }
-    Ok(program)
-}
-
-fn iterate(
-    ebpf: &mut Ebpf,
-    name: &str,
-    kind: &str,
-    over: Option<&str>,
-    btf: &aya::Btf,
-) -> Result<IteratorLink> {
-    let what = format!("iterator {kind} ({name})");
-    load_iterator(ebpf, name, kind, btf)?;
-    let program: &Iter = find(ebpf, name)?;
-    let program = program.fd().map_err(|error| refusal(&what, &error))?;
-    let map = over.map(|name| map(ebpf, name)).transpose()?;
-    IteratorLink::attach(program.as_fd(), map.map(|map| map.fd().as_fd()))
-        .map_err(|error| refusal(&what, &error))
-}
-
-/// Attaches a double that the kernel does not preempt, and says whether it is there: it may
-/// be for another program already, and it must run after its program.
-fn attach_unpreempted(ebpf: &mut Ebpf, double: Program, order_matters: bool) -> Result<bool> {
-    if find::<TracePoint>(ebpf, double.name)?.fd().is_ok() {
-        return Ok(true);
-    }
-    let attached = attach_all(ebpf, &[double], None, None);
-    let kept = attached.and_then(|()| Ok(!order_matters || order::is_kept(ebpf)?));
-    let why = match kept {
-        Ok(true) => return Ok(true),
-        Ok(false) => "others were there before".to_owned(),
-        Err(error) => chain(&error),
-    };
-    log::info!("{}: {why}", double.name);
-    // Where it could not be loaded there is nothing to unload.
-    let _ = find_mut::<TracePoint>(ebpf, double.name)?.unload();
-    Ok(false)
-}
-
-/// Loads and attaches programs, or names the one that fails. Those of a cgroup need it,
-/// others the kernel's BTF.
-pub(super) fn attach_all(
-    ebpf: &mut Ebpf,
-    programs: &[Program],
-    btf: Option<&aya::Btf>,
-    cgroup: Option<&File>,
-) -> Result<()> {
-    for program in programs {
-        attach(ebpf, program, btf, cgroup)
-            .map_err(|error| refusal(&format!("{} ({})", program.name, program.place), &*error))?;
-    }
-    Ok(())
-}
-
-fn attach(
-    ebpf: &mut Ebpf,
-    program: &Program,
-    btf: Option<&aya::Btf>,
-    cgroup: Option<&File>,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let no_cgroup = "no cgroup v2";
-    match program.place {
-        Place::TpBtf(tracepoint) => {
-            let found = find_mut::<BtfTracePoint>(ebpf, program.name)?;
-            found.load(tracepoint, btf.ok_or("no BTF")?)?;
-            found.attach()?;
-        }
-        Place::TracePoint(tracepoint) => {
-            let found = find_mut::<TracePoint>(ebpf, program.name)?;
-            found.load()?;
-            found.attach("sock", tracepoint)?;
-        }
-        Place::FExit(function, _) => {
-            let found = find_mut::<FExit>(ebpf, program.name)?;
-            found.load(function, btf.ok_or("no BTF")?)?;
-            found.attach()?;
-        }
-        Place::KProbe(function) => {
-            let found = find_mut::<KProbe>(ebpf, program.name)?;
-            // One program is on several functions.
-            if found.fd().is_err() {
-                found.load()?;
-            }
-            found.attach(function, 0)?;
-        }
-        Place::CgroupSkb(kind) => {
-            let found = find_mut::<CgroupSkb>(ebpf, program.name)?;
-            found.load()?;
-            found.attach(cgroup.ok_or(no_cgroup)?, kind, CgroupAttachMode::Single)?;
-        }
-        Place::CgroupSock => {
-            let found = find_mut::<CgroupSock>(ebpf, program.name)?;
-            found.load()?;
-            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
-        }
-        Place::SockOps => {
-            let found = find_mut::<SockOps>(ebpf, program.name)?;
-            found.load()?;
-            found.attach(cgroup.ok_or(no_cgroup)?, CgroupAttachMode::Single)?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn missing(name: &str) -> Error {
-    Error::new(
-        ErrorKind::Malformed,
-        format!("the embedded object has no {name}: run cargo xtask build-ebpf"),
-    )
-}
-
-fn find_mut<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
-{
-    ebpf.program_mut(name)
-        .and_then(|program| <&mut P>::try_from(program).ok())
-        .ok_or_else(|| missing(name))
-}
-
-fn find<'a, P>(ebpf: &'a Ebpf, name: &str) -> Result<&'a P>
-where
-    &'a P: TryFrom<&'a aya::programs::Program>,
-{
-    ebpf.program(name)
-        .and_then(|program| <&P>::try_from(program).ok())
-        .ok_or_else(|| missing(name))
-}
-
-/// The kernel's handle on a map.
-pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
-    use aya::maps::Map;
-    match ebpf.map(name) {
-        Some(Map::SkStorage(data) | Map::HashMap(data) | Map::Array(data) | Map::RingBuf(data)) => {
-            Ok(data)
-        }
-        _ => Err(missing(name)),
-    }
-}
-
-/// A map as aya's typed wrappers take it.
-pub(super) fn generic_map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::Map> {
-    ebpf.map(name).ok_or_else(|| missing(name))
 }

@@ -1,13 +1,28 @@
-//! The map `COUNTERS`.
+//! The maps by name, and `COUNTERS`.
 
-use aya::{Ebpf, maps::Array};
+use aya::{
+    Ebpf,
+    maps::{Array, Map, MapData},
+};
 use netwatch_common::counters;
 
-use super::{
-    load::{generic_map, missing},
-    refusal::refusal,
-};
+use super::{object::missing, refusal::refusal};
 use crate::{Error, ErrorKind, Result};
+
+/// The kernel's handle on a map.
+pub(super) fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData> {
+    match ebpf.map(name) {
+        Some(Map::SkStorage(data) | Map::HashMap(data) | Map::Array(data) | Map::RingBuf(data)) => {
+            Ok(data)
+        }
+        _ => Err(missing(name)),
+    }
+}
+
+/// A map as aya's typed wrappers take it.
+pub(super) fn generic_map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map> {
+    ebpf.map(name).ok_or_else(|| missing(name))
+}
 
 /// One of `COUNTERS`.
 pub(super) fn counter(ebpf: &Ebpf, index: u32) -> Result<u64> {

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `programs` | which programs there are, and the ladder of rungs |
 //! | `offsets` | where this kernel keeps the fields they read |
-//! | `load` | climbing the ladder: loading, attaching, testing, listing the older sockets |
+//! | `load` | climbing the ladder: loading, testing, listing the older sockets |
+//! | `attach`, `doubles` | loading and attaching one program, or with its double |
+//! | `sizes` | how large the maps are |
 //! | `self_test`, `causes` | whether a rung counts, and why one does not |
 //! | `watchdog` | noticing that it has stopped |
 //! | `order` | whether doubles run after their programs |
@@ -12,10 +14,11 @@
 //! | `refusal` | what the kernel refuses, with the way out |
 //! | `syscall` | the `bpf(2)` calls that aya lacks |
 //! | `decode` | kernel bytes to typed values |
+//! | `sockets` | the sockets at a reading: passes over them, and searches for owners |
 //! | `listing` | one listing of the sockets after the other |
 //! | `rows` | processes with their figures |
 //! | `flows` | the rung `cgroup`, which sees packets and no calls |
-//! | `maps` | the map `COUNTERS` |
+//! | `maps` | the maps by name, and `COUNTERS` |
 //! | `events`, `clock` | what is written of connections, to typed events |
 //! | `pump` | the thread that reads events while someone wants them |
 //! | `accounts` | adding up, so that every byte counts once |
@@ -24,6 +27,7 @@
 //! | `checks`, `cgroup`, `capabilities` | what the host offers |
 
 mod accounts;
+mod attach;
 mod capabilities;
 mod causes;
 mod cgroup;
@@ -32,6 +36,7 @@ mod clock;
 mod closed_ports;
 mod decode;
 mod dns;
+mod doubles;
 mod events;
 mod flows;
 mod interpreter;
@@ -47,6 +52,8 @@ mod pump;
 mod refusal;
 mod rows;
 mod self_test;
+mod sizes;
+mod sockets;
 mod symbols;
 mod syscall;
 mod watchdog;
@@ -58,7 +65,7 @@ use std::{
     time::Instant,
 };
 
-use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
+use aya::maps::HashMap as BpfHashMap;
 use aya_log::EbpfLogger;
 use chrono::Utc;
 use netwatch_common::{
@@ -66,7 +73,6 @@ use netwatch_common::{
     process::{ProcessKey, ProcessRecord},
     socket::SocketRow,
 };
-use zerocopy::FromBytes as _;
 
 use self::{
     accounts::Accounts,
@@ -74,7 +80,6 @@ use self::{
     closed_ports::ClosedPorts,
     dns::Dns,
     flows::Flows,
-    listing::{Identity, Listing},
     load::Loaded,
     missed::Missed,
     programs::Store,
@@ -82,14 +87,11 @@ use self::{
     refusal::{no_hook, too_old},
     rows::process_rows,
     self_test::Outcome,
+    sockets::Sockets,
     watchdog::Watchdog,
 };
-pub(crate) use self::{checks::checks, load::MapSizes};
-use super::{
-    Measure,
-    feed::Feed,
-    id_hash::{IdMap, IdSet},
-};
+pub(crate) use self::{checks::checks, sizes::MapSizes};
+use super::{Measure, feed::Feed, id_hash::IdMap};
 use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
@@ -106,21 +108,15 @@ struct Ebpf {
     /// Log lines of the kernel programs, for the `log` crate.
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     accounts: Accounts,
-    listing: Listing,
+    sockets: Sockets,
     cgroups: CgroupPaths,
     sizes: MapSizes,
     feed: Arc<EbpfFeed>,
-    /// Sockets without an owner, and how many searches have left them without one.
-    ownerless: IdMap<u64, u8>,
     watchdog: Watchdog,
     /// As of the last reading.
     missed: Missed,
     untracked_calls: u64,
     records: usize,
-    /// Rows of ended sockets that were read, and that were lost.
-    told: u64,
-    lost: u64,
-    unreadable: u64,
     /// `None` where DNS messages are not copied. The feed has it too.
     dns: Option<Arc<Mutex<Dns>>>,
     closed_ports: ClosedPorts,
@@ -178,18 +174,14 @@ impl Ebpf {
             loaded,
             log,
             accounts: Accounts::default(),
-            listing: Listing::default(),
+            sockets: Sockets::default(),
             cgroups: CgroupPaths::new(root),
             sizes,
             feed,
-            ownerless: IdMap::default(),
             watchdog: Watchdog::new(Instant::now()),
             missed: Missed::default(),
             untracked_calls: 0,
             records: 0,
-            told: 0,
-            lost: 0,
-            unreadable: 0,
             dns,
             closed_ports: ClosedPorts::default(),
         })
@@ -209,77 +201,11 @@ impl Ebpf {
         if self.loaded.store == Store::Table {
             maps.push(MapPressure {
                 name: Store::Table.map(),
-                used: self.listing.rows().len() as u64,
+                used: self.sockets.listing.rows().len() as u64,
                 capacity: u64::from(self.sizes.sockets),
             });
         }
         maps
-    }
-
-    /// Lists all sockets; returns how many had no row because nothing changed.
-    fn list(&mut self) -> Result<u64> {
-        if self.listing.is_whole() {
-            self.set_list_whole(true)?;
-        }
-        let quiet = self.pass();
-        // A walk of the table misses what stands behind a socket that ends meanwhile.
-        let quiet = match self.loaded.store {
-            Store::Table => quiet.and_then(|_| self.pass()),
-            Store::Sockets => quiet,
-        };
-        if self.listing.is_whole() {
-            self.set_list_whole(false)?;
-        }
-        quiet
-    }
-
-    /// One pass over all sockets; returns how many had no row.
-    fn pass(&mut self) -> Result<u64> {
-        let before = maps::counter(&self.loaded.ebpf, counters::QUIET)?;
-        self.list_into()?;
-        Ok(maps::counter(&self.loaded.ebpf, counters::QUIET)?.saturating_sub(before))
-    }
-
-    fn list_into(&mut self) -> Result<()> {
-        let mut open = ring(&self.loaded, "OPEN")?;
-        // What a pass that failed has left.
-        while open.next().is_some() {}
-        let listing = &mut self.listing;
-        self.loaded
-            .sockets
-            .run(|| {
-                while let Some(item) = open.next() {
-                    if let Ok((row, _)) = SocketRow::ref_from_prefix(&item)
-                        && row.record.owner != ProcessKey::TEST
-                    {
-                        listing.take(row);
-                    }
-                }
-            })
-            .map_err(|error| Error::io("the list of sockets", error))
-    }
-
-    /// The rows of sockets that have ended since the last reading. `ends` are all ends
-    /// so far: without new ones there is nothing to map.
-    fn closed_sockets(&mut self, ends: u64) -> Result<Vec<SocketRow>> {
-        let mut rows = Vec::new();
-        if ends == self.told + self.lost {
-            return Ok(rows);
-        }
-        let mut closed = ring(&self.loaded, "CLOSED")?;
-        while let Some(item) = closed.next() {
-            self.told += 1;
-            match SocketRow::read_from_prefix(&item) {
-                Ok((row, _)) if row.record.owner == ProcessKey::TEST => {}
-                Ok((row, _)) => rows.push(row),
-                Err(_) => self.unreadable += 1,
-            }
-        }
-        Ok(rows)
-    }
-
-    fn set_list_whole(&mut self, whole: bool) -> Result<()> {
-        maps::set_counter(&mut self.loaded.ebpf, counters::LIST_WHOLE, whole.into())
     }
 
     fn remove(&mut self, keys: &[ProcessKey]) -> Result<()> {
@@ -317,49 +243,6 @@ impl Ebpf {
         self.watchdog.tested(outcome.is_ok(), now);
         outcome
     }
-
-    /// Accepted sockets that nobody has used have no owner yet; looks for one when
-    /// there are new ones. Not just once: a search can fall between the acceptance of a
-    /// socket and its file. Returns how many sockets had no row.
-    fn list_with_owners(&mut self) -> Result<u64> {
-        const SEARCHES: u8 = 2;
-        let ownerless = |rows: &[SocketRow], before: &IdMap<u64, u8>| -> IdMap<u64, u8> {
-            rows.iter()
-                .filter(|row| accounts::owner(row).is_none() && row.header.attached != 0)
-                .map(|row| row.header.cookie)
-                .map(|cookie| (cookie, before.get(&cookie).copied().unwrap_or_default()))
-                .collect()
-        };
-        self.listing
-            .begin(maps::counter(&self.loaded.ebpf, counters::CLOSED_ROWS)?);
-        let mut quiet = self.list()?;
-        if self.records == 0 {
-            // There is no listing before the first to make up for what it missed.
-            quiet = self.list()?;
-        }
-        self.ownerless = ownerless(self.listing.rows(), &self.ownerless);
-        if self
-            .ownerless
-            .values()
-            .all(|&searches| searches >= SEARCHES)
-        {
-            return Ok(quiet);
-        }
-        self.loaded.find_owners()?;
-        for searches in self.ownerless.values_mut() {
-            *searches = searches.saturating_add(1);
-        }
-        let quiet = self.list()?;
-        self.ownerless = ownerless(self.listing.rows(), &self.ownerless);
-        Ok(quiet)
-    }
-}
-
-/// A ring buffer of rows, mapped for as long as it is read: a mapping counts twice
-/// its size as this process's memory.
-fn ring<'a>(loaded: &'a Loaded, name: &str) -> Result<RingBuf<&'a MapData>> {
-    RingBuf::try_from(load::generic_map(&loaded.ebpf, name)?)
-        .map_err(|error| Error::new(ErrorKind::Io, format!("{name} cannot be read")).because(error))
 }
 
 /// Loading takes the kernel's type information apart, and a list that grows leaves smaller
@@ -380,31 +263,22 @@ impl Measure for Ebpf {
         }
         // In this order: see `accounts`.
         let records: Vec<(ProcessKey, ProcessRecord)> = {
-            let map = load::map(&self.loaded.ebpf, "PROCESSES")?;
+            let map = maps::map(&self.loaded.ebpf, "PROCESSES")?;
             let mut records = syscall::read_map(map.fd().as_fd()).map_err(failed)?;
             records.retain(|(key, _)| *key != ProcessKey::TEST);
             records
         };
-        let mut quiet = self.list_with_owners()?;
-        let ends = maps::counter(&self.loaded.ebpf, counters::ENDS)?;
-        let closed = self.closed_sockets(ends)?;
+        let closed = self.sockets.read(&mut self.loaded)?;
         self.records = records.len();
         let counted = maps::all_counters(&self.loaded.ebpf)?;
         let count = |index: u32| counted.get(index as usize).copied().unwrap_or_default();
-        self.lost = count(counters::CLOSED_ROWS);
-        // Lost, or on their way: those bytes may be in `PROCESSES`.
-        let untold = self.lost.max(ends.saturating_sub(self.told));
-        if self.listing.must_begin_again(untold) {
-            quiet = self.list()?;
-        }
-        let ended: IdSet<Identity> = closed.iter().map(Identity::of).collect();
-        self.listing.complete(&ended, untold, quiet);
-        if self.listing.has_outgrown_its_memory() {
+        let listing = &mut self.sockets.listing;
+        if listing.has_outgrown_its_memory() {
             give_back_memory();
         }
-        let removable = self.accounts.update(&records, self.listing.seen(), &closed);
+        let removable = self.accounts.update(&records, listing.seen(), &closed);
         self.remove(&removable)?;
-        self.listing.forget(&ended);
+        self.sockets.forget_ended();
         if let Some(mut dns) = self.dns_ring() {
             dns.forget(|key| self.accounts.is_known(key));
         }
@@ -450,7 +324,7 @@ impl Measure for Ebpf {
             taken_at: Instant::now(),
             timestamp: Utc::now(),
             source: Source::Ebpf,
-            open: self.listing.rows().iter().map(socket).collect(),
+            open: self.sockets.listing.rows().iter().map(socket).collect(),
             closed: closed.iter().map(socket).collect(),
             processes,
             lost: Lost {
@@ -465,7 +339,8 @@ impl Measure for Ebpf {
                 dns_messages: count(counters::DNS_MESSAGES),
                 closed_ports: count(counters::CLOSED_PORTS_LOST),
                 missed_runs: self.missed.runs(),
-                unreadable: self.unreadable + self.dns_ring().map_or(0, |dns| dns.unreadable),
+                unreadable: self.sockets.unreadable
+                    + self.dns_ring().map_or(0, |dns| dns.unreadable),
             },
         })
     }

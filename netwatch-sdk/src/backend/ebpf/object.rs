@@ -1,5 +1,7 @@
 //! The kernel programs, embedded. `cargo xtask build-ebpf` makes them.
 
+use crate::{Error, ErrorKind};
+
 /// The object for this architecture.
 #[cfg(target_arch = "x86_64")]
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("object/netwatch.x86_64.o");
@@ -23,4 +25,12 @@ pub(super) fn give_back() {
         // nothing.
         unsafe { libc::madvise(start, whole, libc::MADV_DONTNEED) };
     }
+}
+
+/// The error for what should be in it.
+pub(super) fn missing(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Malformed,
+        format!("the embedded object has no {name}: run cargo xtask build-ebpf"),
+    )
 }

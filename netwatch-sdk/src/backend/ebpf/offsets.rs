@@ -19,6 +19,10 @@ const OPTIONAL: &[&str] = &[
     "sk_kern_sock",
     "dfl_cgrp",
     "inet_conn.icsk_ulp_ops",
+    // Kernels without sockmaps; the second came with Linux 5.13.
+    "progs.msg_parser",
+    "progs.stream_verdict",
+    "progs.skb_verdict",
     // The tracepoints that tell results came with Linux 6.3.
     "sk",
     "ret",

@@ -121,6 +121,8 @@ pub(super) struct Path {
     pub(super) name: &'static str,
     /// No bytes take it in a kernel without this function.
     pub(super) function: &'static str,
+    /// Nor in one with this function, which does its work.
+    pub(super) unless: Option<&'static str>,
     /// The function is in a module that may be loaded later.
     pub(super) in_module: bool,
     /// All of them must attach for its bytes to be counted.
@@ -248,6 +250,7 @@ pub(super) const RUNGS: &[Rung] = &[
         paths: &[Path {
             name: "sockets of IPv6",
             function: "inet6_sendmsg",
+            unless: None,
             in_module: true,
             programs: &[fexit("inet6_sendmsg", 3), fexit("inet6_recvmsg", 4)],
         }],
@@ -275,6 +278,7 @@ const KPROBE_PATHS: &[Path] = &[
     Path {
         name: "UDP sent by IPv6 sockets",
         function: "udpv6_sendmsg",
+        unless: None,
         in_module: true,
         programs: &[
             kprobe("send_call", "udpv6_sendmsg"),
@@ -284,6 +288,7 @@ const KPROBE_PATHS: &[Path] = &[
     Path {
         name: "UDP sent by sendfile and splice",
         function: "ip_append_page",
+        unless: None,
         in_module: false,
         programs: &[
             kprobe("page_call", "ip_append_page"),
@@ -293,6 +298,7 @@ const KPROBE_PATHS: &[Path] = &[
     Path {
         name: "raw sockets of IPv4",
         function: "raw_sendmsg",
+        unless: None,
         in_module: false,
         programs: &[
             kprobe("send_call", "raw_sendmsg"),
@@ -304,6 +310,7 @@ const KPROBE_PATHS: &[Path] = &[
     Path {
         name: "raw sockets of IPv6",
         function: "rawv6_sendmsg",
+        unless: None,
         in_module: true,
         programs: &[
             kprobe("send_call", "rawv6_sendmsg"),
@@ -315,6 +322,7 @@ const KPROBE_PATHS: &[Path] = &[
     Path {
         name: "ping sockets",
         function: "ping_recvmsg",
+        unless: None,
         in_module: false,
         programs: &[
             kprobe("send_call", "ping_v4_sendmsg"),
@@ -328,6 +336,7 @@ const KPROBE_PATHS: &[Path] = &[
     Path {
         name: "multipath TCP",
         function: "mptcp_sendmsg",
+        unless: None,
         in_module: false,
         programs: &[
             kprobe("send_call", "mptcp_sendmsg"),
@@ -337,8 +346,59 @@ const KPROBE_PATHS: &[Path] = &[
         ],
     },
     Path {
+        name: "messages to sockmaps",
+        function: "tcp_bpf_sendmsg",
+        unless: None,
+        in_module: false,
+        programs: &[
+            kprobe("send_call", "tcp_bpf_sendmsg"),
+            kprobe("send_return", "tcp_bpf_sendmsg"),
+        ],
+    },
+    Path {
+        name: "messages from sockmaps",
+        function: "__sk_msg_recvmsg",
+        unless: None,
+        in_module: false,
+        programs: &[
+            kprobe("given_call", "__sk_msg_recvmsg"),
+            kprobe("receive_return", "__sk_msg_recvmsg"),
+        ],
+    },
+    Path {
+        name: "messages from sockmaps",
+        function: "sk_msg_recvmsg",
+        unless: Some("__sk_msg_recvmsg"),
+        in_module: false,
+        programs: &[
+            kprobe("given_call", "sk_msg_recvmsg"),
+            kprobe("receive_return", "sk_msg_recvmsg"),
+        ],
+    },
+    Path {
+        name: "messages from sockmaps",
+        function: "__tcp_bpf_recvmsg",
+        unless: None,
+        in_module: false,
+        programs: &[
+            kprobe("given_call", "__tcp_bpf_recvmsg"),
+            kprobe("receive_return", "__tcp_bpf_recvmsg"),
+        ],
+    },
+    Path {
+        name: "pages to sockmaps",
+        function: "tcp_bpf_sendpage",
+        unless: None,
+        in_module: false,
+        programs: &[
+            kprobe("send_call", "tcp_bpf_sendpage"),
+            kprobe("send_return", "tcp_bpf_sendpage"),
+        ],
+    },
+    Path {
         name: "kernel TLS",
         function: "tls_sw_sendmsg",
+        unless: None,
         in_module: true,
         programs: &[
             kprobe("send_call", "tls_sw_sendmsg"),

@@ -28,8 +28,8 @@ use nix::{
 
 use super::{
     causes,
-    load::{generic_map, missing},
-    maps::set_counter,
+    maps::{generic_map, set_counter},
+    object::missing,
     refusal::refusal,
 };
 use crate::{Error, ErrorKind, Result, reading::Payload};

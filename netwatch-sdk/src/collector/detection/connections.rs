@@ -90,15 +90,14 @@ fn translate(connection: &ConnectionEvent) -> Option<Event<'_>> {
         }),
         _ => None,
     };
-    if connection.change == Change::Opened {
-        return Some(Event::ConnectionAttempt(ConnectionAttempt {
-            source: host(source),
-            destination: host(destination),
-            port,
-            actor,
-        }));
-    }
+    let attempt = ConnectionAttempt {
+        source: host(source),
+        destination: host(destination),
+        port,
+        actor,
+    };
     let failure = match connection.change {
+        Change::Opened => return Some(Event::ConnectionAttempt(attempt)),
         Change::Refused => Failure::Refused,
         Change::TimedOut => Failure::TimedOut,
         Change::Unreachable => Failure::Unreachable,
@@ -106,13 +105,8 @@ fn translate(connection: &ConnectionEvent) -> Option<Event<'_>> {
         _ => return None,
     };
     // What a peer tried with this host and broke off is not a failure of this host's.
-    is_outgoing.then(|| {
-        Event::ConnectionFailed(ConnectionFailed {
-            source: host(source),
-            destination: host(destination),
-            port,
-            failure,
-            actor,
-        })
-    })
+    is_outgoing.then_some(Event::ConnectionFailed(ConnectionFailed {
+        attempt,
+        failure,
+    }))
 }

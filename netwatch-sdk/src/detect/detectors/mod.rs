@@ -349,11 +349,13 @@ mod tests {
             detectors.observe(
                 start,
                 &Event::ConnectionFailed(ConnectionFailed {
-                    source: Host::from_text("10.0.0.1"),
-                    destination: Host::from_text("10.0.0.2"),
-                    port: 1,
+                    attempt: ConnectionAttempt {
+                        source: Host::from_text("10.0.0.1"),
+                        destination: Host::from_text("10.0.0.2"),
+                        port: 1,
+                        actor: None,
+                    },
                     failure: Failure::TimedOut,
-                    actor: None,
                 }),
             );
             detectors.observe(

@@ -17,6 +17,7 @@ mod phased;
 mod ring;
 mod shared;
 mod short;
+mod sockmap;
 mod splice;
 mod stream;
 mod workers;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> &'static [Shape] {
             offload::SHAPES,
             fastopen::SHAPES,
             ktls::SHAPES,
+            sockmap::SHAPES,
             multipath::SHAPES,
             connection::SHAPES,
             shared::SHAPES,

@@ -16,10 +16,11 @@ use self::table::Table;
 use super::{
     MapSizes,
     accounts::Accounts,
+    attach::attach_all,
     cgroup::{self, CgroupPaths},
     decode,
     listing::{Identity, Listing},
-    load, maps,
+    maps,
     object::OBJECT,
     programs::FLOWS,
     refusal::refusal_of_maps,
@@ -118,7 +119,7 @@ fn attach(sizes: MapSizes, root: &File, names: bool) -> Result<Ebpf> {
         .map_max_entries("FLOWS", sizes.sockets)
         .load(OBJECT)
         .map_err(|error| refusal_of_maps(&error))?;
-    load::attach_all(&mut ebpf, FLOWS, None, Some(root))?;
+    attach_all(&mut ebpf, FLOWS, None, Some(root))?;
     Ok(ebpf)
 }
 

@@ -21,7 +21,7 @@ use netwatch_common::{
 };
 use procfs::process::Process;
 
-use super::super::{accounts, load, syscall};
+use super::super::{accounts, maps, object::missing, syscall};
 use crate::{
     Error, ErrorKind, Result,
     backend::id_hash::{IdMap, IdSet},
@@ -182,16 +182,14 @@ impl Table {
 }
 
 fn all(ebpf: &Ebpf) -> Result<Vec<(u64, Flow)>> {
-    let map = load::map(ebpf, "FLOWS")?;
+    let map = maps::map(ebpf, "FLOWS")?;
     syscall::read_map(map.fd().as_fd()).map_err(|error| Error::io("FLOWS cannot be read", error))
 }
 
 /// Takes a flow out of the map; `None` when it is not there.
 fn take(ebpf: &mut Ebpf, cookie: u64) -> Result<Option<Flow>> {
     let failed = |error| Error::new(ErrorKind::Io, "FLOWS cannot be written").because(error);
-    let map = ebpf
-        .map_mut("FLOWS")
-        .ok_or_else(|| load::missing("FLOWS"))?;
+    let map = ebpf.map_mut("FLOWS").ok_or_else(|| missing("FLOWS"))?;
     let mut map = BpfHashMap::<_, u64, [u8; FLOW]>::try_from(map).map_err(failed)?;
     let flow = match map.get(&cookie, 0) {
         Ok(flow) => zerocopy::transmute!(flow),

@@ -1,10 +1,13 @@
 //! `cargo xtask bench`: builds the command and the measuring program (`benches`) in release, and runs the latter.
 
+mod hook_table;
+mod hooks;
+
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
 
 use crate::{command, debian, workspace};
 
@@ -23,7 +26,9 @@ const NAMES: [&str; 10] = [
 
 /// Measure what the collector costs, beside the same without it
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 What is measured:
   throughput  loopback TCP bytes a second, without and with the collector
   requests    64-byte requests and responses a second, without and with it
@@ -41,10 +46,14 @@ Examples:
   cargo xtask bench programs cpu           these two
   cargo xtask bench --json > bench.json    for machines
   cargo xtask bench requests --rounds 31   more rounds where the machine is noisy
+  cargo xtask bench hooks                  what each hook adds to a call, on other kernels too
 
 Both sides of a comparison run in turn, in short rounds; a result is the median of the rounds' ratios or
-differences, with the smallest and the largest. Needs root. Progress goes to stderr, the table to stdout.")]
+differences, with the smallest and the largest. Needs root. Progress goes to stderr, the table to stdout."
+)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    apart: Option<Apart>,
     /// What to measure; everything when nothing is named
     #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(NAMES))]
     names: Vec<String>,
@@ -56,10 +65,19 @@ pub(crate) struct Bench {
     json: bool,
 }
 
+/// What is measured apart from the rest.
+#[derive(Subcommand)]
+enum Apart {
+    Hooks(hooks::Hooks),
+}
+
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         if !cfg!(target_os = "linux") {
             bail!("the kernel programs run on Linux only");
+        }
+        if let Some(Apart::Hooks(hooks)) = &self.apart {
+            return hooks.run();
         }
         let target = workspace::target()?;
         command::run(

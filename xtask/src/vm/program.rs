@@ -1,4 +1,4 @@
-//! The live tests as one program that needs nothing of the machine it runs in.
+//! Programs that need nothing of the machine they run in.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,14 +11,32 @@ use crate::cross_toolchain::Toolchain;
 
 const ARM64_LINKER: &str = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER";
 
-/// Builds it without shared libraries.
-pub(super) fn build(architecture: &Architecture) -> Result<PathBuf> {
+/// The live tests.
+pub(super) fn live_tests(architecture: &Architecture) -> Result<PathBuf> {
+    without_libraries(
+        architecture,
+        "the live tests",
+        "test --no-run --package netwatch-sdk --test live",
+    )
+}
+
+/// What `cargo xtask bench` measures with.
+pub(super) fn bench(architecture: &Architecture) -> Result<PathBuf> {
+    without_libraries(
+        architecture,
+        "what measures",
+        "build --package xtask --bin xtask-bench --features xtask/bench",
+    )
+}
+
+/// Builds a program without shared libraries.
+fn without_libraries(architecture: &Architecture, what: &str, command: &str) -> Result<PathBuf> {
     let target = architecture.target;
-    progress(format!("building the live tests for {target}"));
+    progress(format!("building {what} for {target}"));
     let built = Toolchain::for_target(target)?
         .cargo()?
-        .args(["test", "--no-run", "--package", "netwatch-sdk"])
-        .args(["--test", "live", "--target", target])
+        .args(command.split(' '))
+        .args(["--target", target])
         // Emulation is slow enough.
         .args(["--config", "profile.dev.opt-level=1"])
         .args(["--config", "profile.dev.debug=false"])
@@ -26,16 +44,20 @@ pub(super) fn build(architecture: &Architecture) -> Result<PathBuf> {
         .args(["--config", "profile.dev.strip='debuginfo'"])
         .args(["--message-format", "json-render-diagnostics"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // At fixed addresses: each process that a test starts would move itself first.
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        )
         .env(ARM64_LINKER, "aarch64-linux-gnu-gcc")
         .stderr(Stdio::inherit())
         .output()
         .context("could not start cargo")?;
     if !built.status.success() {
-        bail!("the live tests do not build");
+        bail!("{what}: this does not build");
     }
     executable(&String::from_utf8_lossy(&built.stdout))
-        .context("cargo did not say where it put the live tests")
+        .with_context(|| format!("cargo did not say where it put {what}"))
 }
 
 /// The program that cargo says it made.

@@ -1,0 +1,173 @@
+//! Sockets in a sockmap, whose calls go through the kernel's `tcp_bpf`.
+
+use std::{
+    io::Write as _,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use nix::{errno::Errno, sys::sendfile::sendfile};
+
+use super::stream;
+use crate::{
+    actor::Actor,
+    calls::{self, receive_all, send_all},
+    counted::{CALL_LIMIT, Counted},
+    shape::{Pairing, Shape},
+    sockmap::{Message, SockMap},
+};
+
+const UP: usize = 300_007;
+const FILE: usize = 50_021;
+const DOWN: usize = 7_001;
+const ROUNDS: usize = 20;
+const MESSAGE: usize = 1_009;
+
+pub(super) const SHAPES: &[Shape] = &[
+    Shape {
+        stem: "tcp-sockmap",
+        about: "TCP sockets in a sockmap without programs",
+        serve: Some(|actor| serve(actor, SockMap::new()?)),
+        drive: |actor| drive(actor, SockMap::new()?),
+        ..Shape::BASE
+    },
+    Shape {
+        stem: "tcp-sockmap-message",
+        about: "TCP sockets in a sockmap whose program lets messages pass",
+        serve: Some(|actor| serve(actor, SockMap::new()?.with_messages(Message::Pass)?)),
+        drive: |actor| drive(actor, SockMap::new()?.with_messages(Message::Pass)?),
+        ..Shape::BASE
+    },
+    Shape {
+        stem: "tcp-sockmap-stream",
+        about: "TCP sockets in a sockmap whose programs let pass what arrives",
+        serve: Some(answer),
+        drive: ask,
+        ..Shape::BASE
+    },
+    Shape {
+        stem: "tcp-sockmap-redirect",
+        about: "messages on one TCP socket that a sockmap's program sends on another",
+        pairing: Pairing::Partial,
+        serve: Some(serve_second),
+        drive: redirect,
+        ..Shape::BASE
+    },
+    Shape {
+        stem: "tcp-sockmap-deliver",
+        about: "messages on one TCP socket that a sockmap's program gives to another on this host",
+        pairing: Pairing::Partial,
+        serve: Some(serve_none),
+        drive: deliver,
+        ..Shape::BASE
+    },
+];
+
+/// A call that waits in vain for what the map's programs pass on fails with EAGAIN.
+fn recv(socket: &Counted, buffer: &mut [u8]) -> nix::Result<usize> {
+    let started = Instant::now();
+    loop {
+        match calls::recv(socket, buffer) {
+            Err(Errno::EAGAIN) if started.elapsed() < CALL_LIMIT => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn serve(actor: &Actor, map: SockMap) -> Result<()> {
+    let (listener, socket) = stream::accept_one(actor)?;
+    map.insert(0, &socket)?;
+    send_all(calls::send, &socket, DOWN, 1_000)?;
+    receive_all(recv, &socket, UP + FILE, 16_000)?;
+    actor.finish(&[&listener, &socket])
+}
+
+fn drive(actor: &Actor, map: SockMap) -> Result<()> {
+    let socket = stream::connect_one(actor)?;
+    map.insert(0, &socket)?;
+    receive_all(recv, &socket, DOWN, DOWN)?;
+    send_all(calls::send, &socket, UP, 10_000)?;
+    let mut file = tempfile::tempfile()?;
+    file.write_all(&calls::pattern(FILE))?;
+    let mut offset = 0;
+    while offset < FILE as i64 {
+        let sent = sendfile(&socket, &file, Some(&mut offset), FILE)?;
+        ensure!(sent > 0, "sendfile took nothing at {offset}");
+        socket.sent(sent);
+    }
+    actor.finish(&[&socket])
+}
+
+/// In turns, and not before both sockets are in their maps: the kernel can leave what arrived
+/// before, or what is too much at a time, where the programs do not see it.
+fn answer(actor: &Actor) -> Result<()> {
+    let (listener, socket) = stream::accept_one(actor)?;
+    let control = listener.accept()?;
+    let map = SockMap::new()?.with_streams()?;
+    map.insert(0, &socket)?;
+    send_all(calls::send, &control, 1, 1)?;
+    receive_all(recv, &control, 1, 1)?;
+    for _ in 0..ROUNDS {
+        receive_all(recv, &socket, MESSAGE, MESSAGE)?;
+        send_all(calls::send, &socket, DOWN, DOWN)?;
+    }
+    actor.finish(&[&listener, &socket, &control])
+}
+
+fn ask(actor: &Actor) -> Result<()> {
+    let [socket, control] = two(actor)?;
+    let map = SockMap::new()?.with_streams()?;
+    map.insert(0, &socket)?;
+    send_all(calls::send, &control, 1, 1)?;
+    receive_all(recv, &control, 1, 1)?;
+    for _ in 0..ROUNDS {
+        send_all(calls::send, &socket, MESSAGE, MESSAGE)?;
+        receive_all(recv, &socket, DOWN, 1_000)?;
+    }
+    actor.finish(&[&socket, &control])
+}
+
+fn two(actor: &Actor) -> Result<[Counted; 2]> {
+    Ok([stream::connect_one(actor)?, stream::connect_one(actor)?])
+}
+
+fn serve_second(actor: &Actor) -> Result<()> {
+    let (listener, first) = stream::accept_one(actor)?;
+    let second = listener.accept()?;
+    receive_all(recv, &second, ROUNDS * MESSAGE, 16_000)?;
+    send_all(calls::send, &second, DOWN, DOWN)?;
+    actor.finish(&[&listener, &first, &second])
+}
+
+fn redirect(actor: &Actor) -> Result<()> {
+    let [first, second] = two(actor)?;
+    let to = SockMap::new()?;
+    to.insert(0, &second)?;
+    let map = SockMap::new()?.with_messages(Message::Redirect(&to))?;
+    map.insert(0, &first)?;
+    send_all(calls::send, &first, ROUNDS * MESSAGE, MESSAGE)?;
+    receive_all(recv, &second, DOWN, DOWN)?;
+    actor.finish(&[&first, &second])
+}
+
+fn serve_none(actor: &Actor) -> Result<()> {
+    let (listener, first) = stream::accept_one(actor)?;
+    let second = listener.accept()?;
+    actor.finish(&[&listener, &first, &second])
+}
+
+fn deliver(actor: &Actor) -> Result<()> {
+    let [first, second] = two(actor)?;
+    let to = SockMap::new()?;
+    to.insert(0, &second)?;
+    let map = SockMap::new()?.with_messages(Message::Deliver(&to))?;
+    map.insert(0, &first)?;
+    for _ in 0..ROUNDS {
+        send_all(calls::send, &first, MESSAGE, MESSAGE)?;
+        receive_all(recv, &second, MESSAGE, MESSAGE)?;
+    }
+    actor.finish(&[&first, &second])
+}
