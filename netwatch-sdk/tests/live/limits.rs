@@ -16,6 +16,11 @@ struct Limit {
 
 const KNOWN: &[Limit] = &[
     Limit {
+        test: "refusal-lockdown",
+        says: "only in a virtual machine",
+        why: "nothing undoes it but a boot",
+    },
+    Limit {
         test: "switch-",
         says: "only in a virtual machine",
         why: "it changes a setting of the whole host: cargo xtask vm-test",
@@ -59,6 +64,16 @@ const KNOWN: &[Limit] = &[
         test: "tcp-ktls",
         says: "TLS keys: ENOENT",
         why: "the kernel has no AES-GCM (module gcm and those it needs)",
+    },
+    Limit {
+        test: "tcp-ktls-splice",
+        says: "payload is not counted of splice",
+        why: "the host refuses programs on functions, and the status says what that costs",
+    },
+    Limit {
+        test: "tcp-sockmap-splice",
+        says: "payload is not counted of splice",
+        why: "the host refuses programs on functions, and the status says what that costs",
     },
     Limit {
         test: "tcp-sockmap",
