@@ -46,6 +46,11 @@ const KNOWN: &[Limit] = &[
         why: "before Linux 5.17 the function that drops a packet says why",
     },
     Limit {
+        test: "closed-ports-",
+        says: "nor where (it has kfree_skb.part.0)",
+        why: "so it was compiled: Debian's 5.10 for arm64",
+    },
+    Limit {
         test: "dns-translated",
         says: "nft: ",
         why: "there is no nft in a virtual machine",
