@@ -16,6 +16,11 @@ struct Limit {
 
 const KNOWN: &[Limit] = &[
     Limit {
+        test: "refusal-lockdown",
+        says: "only in a virtual machine",
+        why: "nothing undoes it but a boot",
+    },
+    Limit {
         test: "switch-",
         says: "only in a virtual machine",
         why: "it changes a setting of the whole host: cargo xtask vm-test",

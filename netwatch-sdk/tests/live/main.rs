@@ -8,7 +8,8 @@
 //! | `live accuracy` | measures every shape by every backend and prints a table in Markdown |
 //! | `live workload SHAPE ROLE [ADDRESS]` | is one traffic process of a shape |
 //!
-//! `NETWATCH_PART=hook` leaves only the tests whose answer depends on the hook, `NETWATCH_PART=once` only the others.
+//! `NETWATCH_PART=hook` leaves only the tests whose answer depends on the hook, `once` only the others, and `last` only
+//! those after which the host is not what it was.
 //!
 //! Traffic stays on loopback and in network namespaces that the tests make.
 //! The binary needs nothing else of the host, so it also runs in a virtual
@@ -69,11 +70,15 @@ fn main() -> std::process::ExitCode {
     let trials = match std::env::var("NETWATCH_PART").as_deref() {
         Ok("hook") => by_hook(),
         Ok("once") => once(),
+        Ok("last") => edges::last(),
         Ok(other) => {
-            eprintln!("NETWATCH_PART={other}: there are `hook` and `once`");
+            eprintln!("NETWATCH_PART={other}: there are `hook`, `once` and `last`");
             return ExitCode::FAILURE;
         }
-        Err(_) => by_hook().into_iter().chain(once()).collect(),
+        Err(_) => [by_hook(), once(), edges::last()]
+            .into_iter()
+            .flatten()
+            .collect(),
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(programs);

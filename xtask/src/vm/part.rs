@@ -48,14 +48,20 @@ impl Part {
 
     /// Whether the live tests have any of it.
     pub(super) fn has_tests(self, live: &Path, test: Option<&str>) -> Result<bool> {
-        let mut list = Command::new(live);
-        match self {
-            Self::Hook(_) => list.env("NETWATCH_PART", "hook"),
-            Self::Once(_) => list.env("NETWATCH_PART", "once"),
-            Self::WithoutHook => &mut list,
+        let parts: &[_] = match self {
+            Self::Hook(_) => &["hook"],
+            Self::Once(_) => &["once", "last"],
+            Self::WithoutHook => &["hook", "once", "last"],
         };
-        let listed = command::output(list.arg("--list").args(test))?;
-        Ok(listed.lines().any(|line| line.ends_with(": test")))
+        for part in parts {
+            let mut list = Command::new(live);
+            list.env("NETWATCH_PART", part).arg("--list").args(test);
+            let listed = command::output(&mut list)?;
+            if listed.lines().any(|line| line.ends_with(": test")) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -44,7 +44,11 @@ fn without_libraries(architecture: &Architecture, what: &str, command: &str) -> 
         .args(["--config", "profile.dev.strip='debuginfo'"])
         .args(["--message-format", "json-render-diagnostics"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // At fixed addresses: each process that a test starts would move itself first.
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        )
         .env(ARM64_LINKER, "aarch64-linux-gnu-gcc")
         .stderr(Stdio::inherit())
         .output()

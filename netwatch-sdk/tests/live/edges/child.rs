@@ -60,6 +60,7 @@ pub(crate) const SHAPE: Shape = Shape {
         ("masked-cgroup", |actor| {
             mask_cgroup().and_then(|()| collect(actor))
         }),
+        ("auto", auto),
         ("auto-nobody", |actor| nobody().and_then(|()| auto(actor))),
         ("auto-two-capabilities", |actor| {
             capabilities(BPF | NET_ADMIN).and_then(|()| auto(actor))

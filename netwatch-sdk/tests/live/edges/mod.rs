@@ -42,6 +42,11 @@ pub(crate) fn once() -> Vec<Trial> {
         .collect()
 }
 
+/// What nothing undoes.
+pub(crate) fn last() -> Vec<Trial> {
+    refusals::last()
+}
+
 /// A test that makes traffic among others.
 fn trial(name: &'static str, about: &str, run: fn() -> anyhow::Result<()>) -> Trial {
     crate::trial::trial(name, about, move || {

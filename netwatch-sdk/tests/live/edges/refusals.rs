@@ -85,6 +85,32 @@ pub(super) fn by_hook() -> Vec<Trial> {
     trials
 }
 
+/// What nothing undoes but a boot.
+pub(super) fn last() -> Vec<Trial> {
+    vec![super::trial(
+        "refusal-lockdown",
+        "under lockdown=confidentiality the hook cgroup runs, and the status says how to boot",
+        || {
+            lock_down()?;
+            gives_way("auto", "ebpf", Some("cgroup"), &["lockdown=integrity"])
+        },
+    )]
+}
+
+fn lock_down() -> Result<()> {
+    let file = Path::new("/sys/kernel/security/lockdown");
+    if std::env::var("NETWATCH_PART").as_deref() != Ok("last") {
+        return Err(unavailable(
+            "only in a virtual machine",
+            format!("writes to {}", file.display()),
+        ));
+    }
+    if !file.exists() {
+        return Err(unavailable("the kernel has no such switch", file.display()));
+    }
+    fs::write(file, "confidentiality").with_context(|| format!("write {}", file.display()))
+}
+
 /// Starts a collector of the best kind in a degraded process, and checks what it says.
 fn gives_way(role: &str, source: &str, hook: Option<&str>, says: &[&str]) -> Result<()> {
     let mut child = Running::start(&SHAPE, role, &[], None)?;

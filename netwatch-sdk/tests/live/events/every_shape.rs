@@ -63,7 +63,7 @@ pub(super) fn every_shape() -> Result<()> {
     }
     // In a virtual machine the shapes are smaller.
     let enough = match std::env::var_os("NETWATCH_VM") {
-        Some(_) => 1000,
+        Some(_) => 500,
         None => 2000,
     };
     ensure!(checked > enough, "only {checked} sockets");

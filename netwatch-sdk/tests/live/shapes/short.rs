@@ -14,14 +14,14 @@ use crate::{
 pub(super) const SHAPES: &[Shape] = &[
     Shape {
         stem: "tcp-short-processes",
-        about: "400 forked processes (100 in a virtual machine) with names of their own, one short TCP connection each",
+        about: "400 forked processes (50 in a virtual machine) with names of their own, one short TCP connection each",
         serve: Some(answer_many),
         drive: forked,
         ..Shape::BASE
     },
     Shape {
         stem: "tcp-short-programs",
-        about: "400 programs (100 in a virtual machine), one short TCP connection each",
+        about: "400 programs (50 in a virtual machine), one short TCP connection each",
         serve: Some(answer_many),
         drive: programs,
         more: &[("one", one)],
@@ -29,14 +29,14 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         stem: "tcp-short-connections",
-        about: "400 short TCP connections (100 in a virtual machine) of one process",
+        about: "400 short TCP connections (50 in a virtual machine) of one process",
         serve: Some(answer_many),
         drive: connections,
         ..Shape::BASE
     },
     Shape {
         stem: "udp-short-processes",
-        about: "400 forked processes (100 in a virtual machine) that send one UDP datagram each",
+        about: "400 forked processes (50 in a virtual machine) that send one UDP datagram each",
         serve: Some(collect_datagrams),
         drive: forked_datagrams,
         ..Shape::BASE
@@ -46,7 +46,7 @@ pub(super) const SHAPES: &[Shape] = &[
 /// How many of each. Starting processes is slow under emulation.
 pub(crate) fn count() -> usize {
     if std::env::var_os("NETWATCH_VM").is_some() {
-        100
+        50
     } else {
         400
     }
