@@ -232,21 +232,21 @@ impl<const PROBE: bool> Sock<PROBE> {
     /// layer protocols, and sockets in a sockmap.
     #[inline(always)]
     pub fn has_other_reader(self, tcp: Tcp<PROBE>) -> bool {
-        tcp.ulp() || !self.psock().is_null()
+        tcp.has_layer(offset!(tls_rx_bits)) || !self.psock().is_null()
     }
 
     /// `true` when calls do not write the TCP stream itself: kernel TLS and other upper
     /// layer protocols, and sockets in a sockmap with a program for messages.
     #[inline(always)]
     pub fn has_other_writer(self, tcp: Tcp<PROBE>) -> bool {
-        tcp.ulp() || self.has_program(offset!(psock_msg_program))
+        tcp.has_layer(offset!(tls_tx_bits)) || self.has_program(offset!(psock_msg_program))
     }
 
     /// `true` when the kernel reads the TCP stream as it arrives: kernel TLS and other upper
     /// layer protocols, and sockets in a sockmap with programs for what arrives.
     #[inline(always)]
     pub fn is_drained(self, tcp: Tcp<PROBE>) -> bool {
-        tcp.ulp()
+        tcp.has_layer(offset!(tls_rx_bits))
             || self.has_program(offset!(psock_stream_program))
             || self.has_program(offset!(psock_skb_program))
     }
@@ -318,6 +318,13 @@ impl CallEvent {
 pub fn socket_of<const PROBE: bool>(socket: *const c_void) -> Sock<PROBE> {
     // SAFETY: a `struct socket`; unless `PROBE`, the verifier knows it as one.
     Sock(unsafe { load::<*mut c_void, PROBE>(socket, offset!(socket_sk)) })
+}
+
+/// The `struct socket` behind the file of a socket.
+#[inline(always)]
+pub fn file_data(file: *const c_void) -> *const c_void {
+    // SAFETY: a `struct file`.
+    unsafe { load::<_, true>(file, offset!(file_data)) }
 }
 
 /// The `struct socket` behind an open file, or null: what `bpf_sock_from_file` gives, on
@@ -430,6 +437,27 @@ impl<const PROBE: bool> Tcp<PROBE> {
         self.field(offset!(tcp_retransmits))
     }
 
+    /// Whether an upper layer protocol is between calls and the stream. Kernel TLS is not
+    /// in a direction that it has no keys for, as its bits say.
+    #[inline(always)]
+    fn has_layer(self, tls_bits: u32) -> bool {
+        const TLS: u32 = u32::from_le_bytes(*b"tls\0");
+        const KEYS: u8 = 0b111;
+        let layer: *const c_void = self.field(offset!(tcp_ulp));
+        if layer.is_null() {
+            return false;
+        }
+        // SAFETY: a `struct tcp_ulp_ops`, and by its name a `struct tls_context`.
+        unsafe {
+            if tls_bits == ABSENT || load::<u32, true>(layer, offset!(ulp_name)) != TLS {
+                return true;
+            }
+            let tls: *const c_void = self.field(offset!(tcp_ulp_data));
+            load::<u8, true>(tls, tls_bits / 8) >> (tls_bits % 8) & KEYS != 0
+        }
+    }
+
+    /// Whether the socket has an upper layer protocol.
     #[inline(always)]
     pub fn ulp(self) -> bool {
         !self.field::<*const c_void>(offset!(tcp_ulp)).is_null()

@@ -17,7 +17,7 @@
 //! Received TCP bytes come from `payload`. Writes `SOCKET_TABLE`, `PROCESSES`, `CALLS`,
 //! `COUNTERS`. Cost: the host of the other figures has no kprobes.
 
-use core::{hint::black_box, ptr};
+use core::{ffi::c_void, hint::black_box, ptr};
 
 use aya_ebpf::{
     bindings::BPF_ANY,
@@ -33,6 +33,7 @@ use netwatch_common::{
 use crate::{
     kernel::{
         AF_INET6, Sock, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_SYN_RECV, TCP_SYN_SENT, Task, Tcp,
+        file_data, socket_of,
     },
     maps::{CALLS, Call, count, seeded},
     payload::{self, MSG_ERRQUEUE, MSG_PEEK},
@@ -215,6 +216,21 @@ pub fn given_call(ctx: ProbeContext) -> u32 {
         let sk: Sock<true> = Sock(sk);
         // Kernel TLS calls it for a call that is noted.
         if sk.tcp().is_none_or(|tcp| !tcp.ulp()) {
+            begin(sk, 0);
+        }
+    }
+    0
+}
+
+/// `sock_splice_read`: of a stream that the kernel reads, only the result tells.
+#[kprobe]
+pub fn splice_call(ctx: ProbeContext) -> u32 {
+    if let Some(file) = ctx.arg::<*const c_void>(0) {
+        let sk: Sock<true> = socket_of(file_data(file));
+        if sk.is_inet()
+            && let Some(tcp) = sk.tcp()
+            && sk.is_drained(tcp)
+        {
             begin(sk, 0);
         }
     }

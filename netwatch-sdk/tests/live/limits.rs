@@ -61,6 +61,16 @@ const KNOWN: &[Limit] = &[
         why: "the kernel has no AES-GCM (module gcm and those it needs)",
     },
     Limit {
+        test: "tcp-ktls-splice",
+        says: "payload is not counted of splice",
+        why: "the host refuses programs on functions, and the status says what that costs",
+    },
+    Limit {
+        test: "tcp-sockmap-splice",
+        says: "payload is not counted of splice",
+        why: "the host refuses programs on functions, and the status says what that costs",
+    },
+    Limit {
         test: "tcp-sockmap",
         says: "sockmap: EINVAL",
         why: "the kernel has no sockmaps for TCP (CONFIG_BPF_STREAM_PARSER, before 5.13)",

@@ -17,6 +17,7 @@ use netwatch_sdk::{
 
 use crate::{
     actor::unavailable,
+    shape::Shape,
     truth::{Key, Way},
 };
 
@@ -120,6 +121,19 @@ impl Observer {
         let is_full = maps.iter().any(|map| map.used >= map.capacity);
         ensure!(is_full, "no map is full: {maps:?}");
         Ok(())
+    }
+
+    /// Fails as what cannot run here, if the collector says that it does not count a shape.
+    pub(crate) fn ensure_counted(&self, shape: &Shape) -> Result<()> {
+        if !matches!(shape.stem, "tcp-ktls-splice" | "tcp-sockmap-splice") {
+            return Ok(());
+        }
+        let limits = self.reader.collector().status().limits;
+        let mut limits = limits.into_iter();
+        match limits.find(|limit| limit.starts_with("payload is not counted of splice")) {
+            Some(limit) => Err(unavailable("the collector", limit)),
+            None => Ok(()),
+        }
     }
 
     /// Takes one reading and adds it to what was seen before.

@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn check(shape: &Shape) -> Result<()> {
     let _quiet = quiet::among_others();
-    let started = observe::shared().map(drop);
+    let started = observe::shared().and_then(|observer| observer.ensure_counted(shape));
     let mut run = Run::start(shape)?;
     let truth = run.done()?;
     cross_check(shape, &truth)?;

@@ -92,6 +92,17 @@ impl Kernel {
         rung.hook == Hook::Fentry || self.layout.tracepoints_are_preempted
     }
 
+    /// An error in a kernel that has this symbol.
+    fn is_safe_without(&self, symbol: &str) -> Result<()> {
+        if self.symbols.has(symbol)? {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("this kernel can hang when trampolines are taken off (it has {symbol})"),
+            ));
+        }
+        Ok(())
+    }
+
     /// [`attach_all`], of programs on functions of the prototypes that they were made for.
     fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program], doubled: bool) -> Result<()> {
         for program in programs {
@@ -102,6 +113,9 @@ impl Kernel {
                     ErrorKind::Unsupported,
                     format!("this kernel has no {function} with {parameters} parameters"),
                 ));
+            }
+            if matches!(program.place, Place::FExit(..)) && !self.layout.trampolines_are_safe {
+                self.is_safe_without(programs::UNSAFE_TRAMPOLINES)?;
             }
         }
         if !doubled {
@@ -120,13 +134,8 @@ impl Kernel {
         } else {
             rung.store
         };
-        if let Some(symbol) = rung.unsafe_with
-            && self.symbols.has(symbol)?
-        {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("this kernel can hang when trampolines are taken off (it has {symbol})"),
-            ));
+        if let Some(symbol) = rung.unsafe_with {
+            self.is_safe_without(symbol)?;
         }
         if rung.by_kprobes && !causes::has_kprobes() {
             return Err(Error::new(
@@ -143,7 +152,9 @@ impl Kernel {
             if elsewhere.transpose()? == Some(true) {
                 continue;
             }
-            if !self.symbols.has(path.function)? {
+            // To read all symbols takes longer.
+            let is_known = self.layout.parameters(path.function).is_some();
+            if !is_known && !self.symbols.has(path.function)? {
                 if path.in_module {
                     unseen.push(format!("{}: its kernel module is not loaded", path.name));
                 }

@@ -19,6 +19,10 @@ const OPTIONAL: &[&str] = &[
     "sk_kern_sock",
     "dfl_cgrp",
     "inet_conn.icsk_ulp_ops",
+    "inet_conn.icsk_ulp_data",
+    "name",
+    "tx_conf",
+    "rx_conf",
     // Kernels without sockmaps; the second came with Linux 5.13.
     "progs.msg_parser",
     "progs.stream_verdict",
@@ -37,6 +41,7 @@ const FUNCTIONS: &[&str] = &[
     "inet_recvmsg",
     "inet6_recvmsg",
     "raw_recvmsg",
+    "sock_splice_read",
 ];
 
 /// What this kernel's BTF says.
@@ -49,6 +54,8 @@ pub(super) struct Layout {
     /// Listing socket storage can end in a null pointer in the kernel (seen on 7.3): since
     /// Linux 7.0 a socket that goes takes its pointer out of an element that is being listed.
     pub(super) storage_is_unsafe_to_list: bool,
+    /// Programs on functions can be taken off without risk (Linux 6.9).
+    pub(super) trampolines_are_safe: bool,
     parameters: HashMap<&'static str, usize>,
     /// The number of `SKB_DROP_REASON_NO_SOCKET`; `None` before Linux 5.17, which does not
     /// say why it drops a packet.
@@ -98,6 +105,7 @@ pub(super) fn read() -> Result<Layout> {
         offsets: Offsets::read_from_bytes(&found).map_err(|_| malformed())?,
         storage_is_unsafe_to_list: btf.field("bpf_local_storage_elem", "state").is_some(),
         tracepoints_are_preempted: btf.field("tp_transition_snapshot", "srcu_gp").is_some(),
+        trampolines_are_safe: btf.field("task_struct", "rcu_tasks_exit_list").is_some(),
         parameters: btf.parameters(FUNCTIONS),
         no_socket: btf.enumerator("skb_drop_reason", "SKB_DROP_REASON_NO_SOCKET"),
     })

@@ -222,6 +222,10 @@ const fn on(name: &'static str, tracepoint: &'static str) -> Program {
     }
 }
 
+/// Where programs on functions cannot be taken off without risk. Gone since Linux 6.9: a
+/// task that exits cannot block their removal any more.
+pub(super) const UNSAFE_TRAMPOLINES: &str = "tasks_rcu_exit_srcu";
+
 /// The ways of counting payload bytes, best first.
 pub(super) const RUNGS: &[Rung] = &[
     Rung {
@@ -234,26 +238,28 @@ pub(super) const RUNGS: &[Rung] = &[
             tracepoint("sock_recv_length"),
             tracepoint("tcp_rcv_space_adjust"),
         ],
-        paths: &[],
+        paths: &[SPLICE_READ],
     },
     Rung {
         hook: Hook::Fentry,
         store: Store::Sockets,
-        // Gone since Linux 6.9: a task that exits cannot block their removal any more.
-        unsafe_with: Some("tasks_rcu_exit_srcu"),
+        unsafe_with: Some(UNSAFE_TRAMPOLINES),
         by_kprobes: false,
         programs: &[
             fexit("inet_sendmsg", 3),
             fexit("inet_recvmsg", 4),
             tracepoint("tcp_rcv_space_adjust"),
         ],
-        paths: &[Path {
-            name: "sockets of IPv6",
-            function: "inet6_sendmsg",
-            unless: None,
-            in_module: true,
-            programs: &[fexit("inet6_sendmsg", 3), fexit("inet6_recvmsg", 4)],
-        }],
+        paths: &[
+            Path {
+                name: "sockets of IPv6",
+                function: "inet6_sendmsg",
+                unless: None,
+                in_module: true,
+                programs: &[fexit("inet6_sendmsg", 3), fexit("inet6_recvmsg", 4)],
+            },
+            SPLICE_READ,
+        ],
     },
     Rung {
         hook: Hook::Kprobe,
@@ -273,6 +279,15 @@ pub(super) const RUNGS: &[Rung] = &[
         paths: KPROBE_PATHS,
     },
 ];
+
+/// What `splice` reads of a socket whose stream others read.
+const SPLICE_READ: Path = Path {
+    name: "splice from sockets under kernel TLS and in sockmaps",
+    function: "sock_splice_read",
+    unless: None,
+    in_module: false,
+    programs: &[fexit("sock_splice_read", 5)],
+};
 
 const KPROBE_PATHS: &[Path] = &[
     Path {
@@ -405,6 +420,26 @@ const KPROBE_PATHS: &[Path] = &[
             kprobe("send_return", "tls_sw_sendmsg"),
             kprobe("receive_call", "tls_sw_recvmsg"),
             kprobe("receive_return", "tls_sw_recvmsg"),
+        ],
+    },
+    Path {
+        name: "sendfile and splice to kernel TLS",
+        function: "tls_sw_sendpage",
+        unless: None,
+        in_module: false,
+        programs: &[
+            kprobe("send_call", "tls_sw_sendpage"),
+            kprobe("send_return", "tls_sw_sendpage"),
+        ],
+    },
+    Path {
+        name: "splice from sockets under kernel TLS",
+        function: "sock_splice_read",
+        unless: None,
+        in_module: false,
+        programs: &[
+            kprobe("splice_call", "sock_splice_read"),
+            kprobe("receive_return", "sock_splice_read"),
         ],
     },
 ];

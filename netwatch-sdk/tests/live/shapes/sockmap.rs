@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Result, ensure};
 use nix::{errno::Errno, sys::sendfile::sendfile};
 
-use super::stream;
+use super::{
+    splice::{from_socket, to_socket},
+    stream,
+};
 use crate::{
     actor::Actor,
     calls::{self, receive_all, send_all},
@@ -37,6 +40,13 @@ pub(super) const SHAPES: &[Shape] = &[
         about: "TCP sockets in a sockmap whose program lets messages pass",
         serve: Some(|actor| serve(actor, SockMap::new()?.with_messages(Message::Pass)?)),
         drive: |actor| drive(actor, SockMap::new()?.with_messages(Message::Pass)?),
+        ..Shape::BASE
+    },
+    Shape {
+        stem: "tcp-sockmap-splice",
+        about: "TCP sockets in a sockmap without programs, written and read by splice",
+        serve: Some(serve_spliced),
+        drive: drive_spliced,
         ..Shape::BASE
     },
     Shape {
@@ -98,6 +108,22 @@ fn drive(actor: &Actor, map: SockMap) -> Result<()> {
         ensure!(sent > 0, "sendfile took nothing at {offset}");
         socket.sent(sent);
     }
+    actor.finish(&[&socket])
+}
+
+fn serve_spliced(actor: &Actor) -> Result<()> {
+    let (listener, socket) = stream::accept_one(actor)?;
+    let map = SockMap::new()?;
+    map.insert(0, &socket)?;
+    from_socket(&socket, UP)?;
+    actor.finish(&[&listener, &socket])
+}
+
+fn drive_spliced(actor: &Actor) -> Result<()> {
+    let socket = stream::connect_one(actor)?;
+    let map = SockMap::new()?;
+    map.insert(0, &socket)?;
+    to_socket(&socket, UP)?;
     actor.finish(&[&socket])
 }
 

@@ -84,32 +84,44 @@ fn send_file(actor: &Actor) -> Result<()> {
 
 fn pipe_to_socket(actor: &Actor) -> Result<()> {
     let socket = stream::connect_one(actor)?;
+    to_socket(&socket, TOTAL)?;
+    actor.finish(&[&socket])
+}
+
+/// Bytes of a pipe.
+pub(super) fn to_socket(socket: &Counted, total: usize) -> Result<()> {
     let (from, into) = unistd::pipe()?;
     let bytes = calls::pattern(16_384);
-    let mut left = TOTAL;
+    let mut left = total;
     while left > 0 {
         let filled = unistd::write(&into, &bytes[..left.min(bytes.len())])?;
         let mut piped = filled;
         while piped > 0 {
-            let moved = splice(&from, None, &socket, None, piped, SpliceFFlags::empty())?;
+            let moved = splice(&from, None, socket, None, piped, SpliceFFlags::empty())?;
             ensure!(moved > 0, "splice took nothing");
             piped -= socket.sent(moved);
         }
         left -= filled;
     }
-    actor.finish(&[&socket])
+    Ok(())
 }
 
 fn socket_to_pipe(actor: &Actor) -> Result<()> {
     let (listener, socket) = stream::accept_one(actor)?;
-    let (from, into) = unistd::pipe()?;
-    let mut left = TOTAL;
-    while left > 0 {
-        left -= splice_once(&socket, &from, &into, left)?;
-    }
+    let (_from, into) = from_socket(&socket, TOTAL)?;
     let more = splice(&socket, None, &into, None, 1, SpliceFFlags::empty())?;
     ensure!(more == 0, "bytes after the last");
     actor.finish(&[&listener, &socket])
+}
+
+/// Bytes into a pipe, which is returned empty.
+pub(super) fn from_socket(socket: &Counted, total: usize) -> Result<(OwnedFd, OwnedFd)> {
+    let (from, into) = unistd::pipe()?;
+    let mut left = total;
+    while left > 0 {
+        left -= splice_once(socket, &from, &into, left)?;
+    }
+    Ok((from, into))
 }
 
 fn splice_and_recv(actor: &Actor) -> Result<()> {

@@ -88,6 +88,7 @@ fn row(shape: &Shape) -> Result<Vec<String>> {
     let bytes: u64 = off.iter().map(|off| off.process_bytes + off.socket_bytes).sum();
     let mut cells = vec![match off.iter().all(Differences::is_empty) {
         true => "exact".to_owned(),
+        false if observer.ensure_counted(shape).is_err() => "not counted, and the status says so".to_owned(),
         false => format!("{bytes} bytes off"),
     }];
     for Verdict { open, passing, processes, wrong } in verdicts {
