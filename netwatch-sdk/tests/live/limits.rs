@@ -46,6 +46,11 @@ const KNOWN: &[Limit] = &[
         why: "before Linux 5.17 the function that drops a packet says why",
     },
     Limit {
+        test: "closed-ports-",
+        says: "nor where (it has kfree_skb.part.0)",
+        why: "so it was compiled: Debian's 5.10 for arm64",
+    },
+    Limit {
         test: "dns-translated",
         says: "nft: ",
         why: "there is no nft in a virtual machine",
@@ -59,6 +64,11 @@ const KNOWN: &[Limit] = &[
         test: "tcp-ktls",
         says: "TLS keys: ENOENT",
         why: "the kernel has no AES-GCM (module gcm and those it needs)",
+    },
+    Limit {
+        test: "late-module",
+        says: "only in a virtual machine of its own",
+        why: "it takes a module away from all collectors: cargo xtask vm-test --test late-module",
     },
     Limit {
         test: "tcp-ktls-splice",

@@ -19,12 +19,28 @@ pub(super) type Receivers = [[u64; 2]; RECEIVERS];
 
 pub(super) const NO_RECEIVERS: Receivers = [[0; 2]; RECEIVERS];
 
+/// The rest of `kfree_skb` where the compiler put its beginning elsewhere: the tracepoint then
+/// has that beginning for the place where a packet is dropped.
+const SPLIT: &str = "kfree_skb.part.0";
+
 /// Those functions, where the kernel does not say why it drops a packet; zeros where it does.
+///
+/// # Errors
+///
+/// Where it does not say who drops it either.
 pub(super) fn receivers(layout: &Layout, symbols: &Symbols) -> Result<Receivers> {
-    match layout.no_socket {
-        Some(_) => Ok(NO_RECEIVERS),
-        None => symbols.extents(programs::RECEIVERS),
+    if layout.no_socket.is_some() {
+        return Ok(NO_RECEIVERS);
     }
+    if symbols.has(SPLIT)? {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "this kernel does not say why it drops packets (Linux 5.17 does), nor where (it has {SPLIT})"
+            ),
+        ));
+    }
+    symbols.extents(programs::RECEIVERS)
 }
 
 /// Attaches the program that sees them.
