@@ -66,6 +66,11 @@ const KNOWN: &[Limit] = &[
         why: "the kernel has no AES-GCM (module gcm and those it needs)",
     },
     Limit {
+        test: "late-module",
+        says: "only in a virtual machine of its own",
+        why: "it takes a module away from all collectors: cargo xtask vm-test --test late-module",
+    },
+    Limit {
         test: "tcp-ktls-splice",
         says: "payload is not counted of splice",
         why: "the host refuses programs on functions, and the status says what that costs",

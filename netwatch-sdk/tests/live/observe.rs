@@ -123,13 +123,17 @@ impl Observer {
         Ok(())
     }
 
+    /// What the collector says that it cannot do.
+    pub(crate) fn limits(&self) -> Vec<String> {
+        self.reader.collector().status().limits
+    }
+
     /// Fails as what cannot run here, if the collector says that it does not count a shape.
     pub(crate) fn ensure_counted(&self, shape: &Shape) -> Result<()> {
         if !matches!(shape.stem, "tcp-ktls-splice" | "tcp-sockmap-splice") {
             return Ok(());
         }
-        let limits = self.reader.collector().status().limits;
-        let mut limits = limits.into_iter();
+        let mut limits = self.limits().into_iter();
         match limits.find(|limit| limit.starts_with("payload is not counted of splice")) {
             Some(limit) => Err(unavailable("the collector", limit)),
             None => Ok(()),

@@ -1,6 +1,12 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
-use std::{cell::OnceCell, fs::File, os::fd::AsFd as _, path::PathBuf, sync::Arc};
+use std::{
+    cell::OnceCell,
+    fs::File,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aya::{Ebpf, EbpfLoader, maps::MapData};
 use netwatch_common::counters;
@@ -45,8 +51,17 @@ pub(super) struct Loaded {
     pub(super) doubles_are_preempted: bool,
     /// What the rung does not see here, and why.
     pub(super) unseen: Vec<String>,
+    /// Ways of bytes through modules that are not loaded yet.
+    pub(super) awaited: Vec<programs::Path>,
+    /// Those whose module was loaded after the start.
+    pub(super) late: Vec<&'static str>,
     /// Why attempts at closed ports are not seen, if they should be.
     pub(super) closed_ports_unseen: Option<String>,
+}
+
+/// Whether a kernel module is loaded.
+fn is_loaded(module: &str) -> bool {
+    Path::new("/sys/module").join(module).exists()
 }
 
 /// What the running kernel says of itself, large, and needed at the start only.
@@ -146,7 +161,7 @@ impl Kernel {
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
         let doubled = self.preempts(rung);
         self.attach_all(&mut ebpf, rung.programs, doubled)?;
-        let mut unseen = Vec::new();
+        let (mut unseen, mut awaited) = (Vec::new(), Vec::new());
         for path in rung.paths {
             let elsewhere = path.unless.map(|function| self.symbols.has(function));
             if elsewhere.transpose()? == Some(true) {
@@ -155,8 +170,13 @@ impl Kernel {
             // To read all symbols takes longer.
             let is_known = self.layout.parameters(path.function).is_some();
             if !is_known && !self.symbols.has(path.function)? {
-                if path.in_module {
-                    unseen.push(format!("{}: its kernel module is not loaded", path.name));
+                match path.module {
+                    Some(module) if is_loaded(module) => {}
+                    Some(_) if rung.by_kprobes => awaited.push(*path),
+                    Some(_) => {
+                        unseen.push(format!("{}: its kernel module is not loaded", path.name));
+                    }
+                    None => {}
                 }
             } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, doubled) {
                 unseen.push(format!("{}: {}", path.name, chain(&why)));
@@ -182,6 +202,8 @@ impl Kernel {
             sockets,
             owners: Arc::new(owners),
             unseen,
+            awaited,
+            late: Vec::new(),
             closed_ports_unseen: closed_ports.err().map(|why| chain(&why)),
         };
         if doubled {
@@ -310,6 +332,30 @@ impl Loaded {
     /// When it does not, with the probable cause.
     pub(super) fn test(&mut self) -> Result<()> {
         self.tested = self_test::run(&mut self.ebpf, self_test::booked)?;
+        Ok(())
+    }
+
+    /// Attaches the programs of modules that have been loaded meanwhile; only kprobes can be.
+    pub(super) fn attach_late(&mut self) -> Result<()> {
+        let (loaded, awaited) = self
+            .awaited
+            .iter()
+            .partition(|path| path.module.is_some_and(is_loaded));
+        self.awaited = awaited;
+        let loaded: Vec<programs::Path> = loaded;
+        if loaded.is_empty() {
+            return Ok(());
+        }
+        let symbols = Symbols::default();
+        for path in loaded {
+            if !symbols.has(path.function)? {
+                continue;
+            }
+            match attach_all(&mut self.ebpf, path.programs, None, None) {
+                Ok(()) => self.late.push(path.name),
+                Err(why) => self.unseen.push(format!("{}: {}", path.name, chain(&why))),
+            }
+        }
         Ok(())
     }
 

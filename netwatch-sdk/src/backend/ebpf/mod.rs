@@ -261,6 +261,7 @@ impl Measure for Ebpf {
         if let Some(log) = &mut self.log {
             log.flush();
         }
+        self.loaded.attach_late()?;
         // In this order: see `accounts`.
         let records: Vec<(ProcessKey, ProcessRecord)> = {
             let map = maps::map(&self.loaded.ebpf, "PROCESSES")?;
@@ -369,6 +370,18 @@ impl Measure for Ebpf {
         }
         for unseen in &self.loaded.unseen {
             limits.push(format!("payload is not counted of {unseen}"));
+        }
+        for path in &self.loaded.awaited {
+            limits.push(format!(
+                "payload is not counted of {}: its kernel module is not loaded",
+                path.name
+            ));
+        }
+        for late in &self.loaded.late {
+            limits.push(format!(
+                "payload of {late} is counted since the first reading after its kernel module \
+                 was loaded"
+            ));
         }
         if let Some(why) = &self.loaded.closed_ports_unseen {
             limits.push(format!(

@@ -123,8 +123,8 @@ pub(super) struct Path {
     pub(super) function: &'static str,
     /// Nor in one with this function, which does its work.
     pub(super) unless: Option<&'static str>,
-    /// The function is in a module that may be loaded later.
-    pub(super) in_module: bool,
+    /// The function is in this module, which may be loaded later.
+    pub(super) module: Option<&'static str>,
     /// All of them must attach for its bytes to be counted.
     pub(super) programs: &'static [Program],
 }
@@ -255,7 +255,7 @@ pub(super) const RUNGS: &[Rung] = &[
                 name: "sockets of IPv6",
                 function: "inet6_sendmsg",
                 unless: None,
-                in_module: true,
+                module: Some("ipv6"),
                 programs: &[fexit("inet6_sendmsg", 3), fexit("inet6_recvmsg", 4)],
             },
             SPLICE_READ,
@@ -285,7 +285,7 @@ const SPLICE_READ: Path = Path {
     name: "splice from sockets under kernel TLS and in sockmaps",
     function: "sock_splice_read",
     unless: None,
-    in_module: false,
+    module: None,
     programs: &[fexit("sock_splice_read", 5)],
 };
 
@@ -294,7 +294,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "UDP sent by IPv6 sockets",
         function: "udpv6_sendmsg",
         unless: None,
-        in_module: true,
+        module: Some("ipv6"),
         programs: &[
             kprobe("send_call", "udpv6_sendmsg"),
             kprobe("send_return", "udpv6_sendmsg"),
@@ -304,7 +304,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "UDP sent by sendfile and splice",
         function: "ip_append_page",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("page_call", "ip_append_page"),
             kprobe("page_return", "ip_append_page"),
@@ -314,7 +314,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "raw sockets of IPv4",
         function: "raw_sendmsg",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("send_call", "raw_sendmsg"),
             kprobe("send_return", "raw_sendmsg"),
@@ -326,7 +326,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "raw sockets of IPv6",
         function: "rawv6_sendmsg",
         unless: None,
-        in_module: true,
+        module: Some("ipv6"),
         programs: &[
             kprobe("send_call", "rawv6_sendmsg"),
             kprobe("send_return", "rawv6_sendmsg"),
@@ -338,7 +338,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "ping sockets",
         function: "ping_recvmsg",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("send_call", "ping_v4_sendmsg"),
             kprobe("send_return", "ping_v4_sendmsg"),
@@ -352,7 +352,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "multipath TCP",
         function: "mptcp_sendmsg",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("send_call", "mptcp_sendmsg"),
             kprobe("send_return", "mptcp_sendmsg"),
@@ -364,7 +364,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "messages to sockmaps",
         function: "tcp_bpf_sendmsg",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("send_call", "tcp_bpf_sendmsg"),
             kprobe("send_return", "tcp_bpf_sendmsg"),
@@ -374,7 +374,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "messages from sockmaps",
         function: "__sk_msg_recvmsg",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("given_call", "__sk_msg_recvmsg"),
             kprobe("receive_return", "__sk_msg_recvmsg"),
@@ -384,7 +384,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "messages from sockmaps",
         function: "sk_msg_recvmsg",
         unless: Some("__sk_msg_recvmsg"),
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("given_call", "sk_msg_recvmsg"),
             kprobe("receive_return", "sk_msg_recvmsg"),
@@ -394,7 +394,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "messages from sockmaps",
         function: "__tcp_bpf_recvmsg",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("given_call", "__tcp_bpf_recvmsg"),
             kprobe("receive_return", "__tcp_bpf_recvmsg"),
@@ -404,7 +404,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "pages to sockmaps",
         function: "tcp_bpf_sendpage",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("send_call", "tcp_bpf_sendpage"),
             kprobe("send_return", "tcp_bpf_sendpage"),
@@ -414,7 +414,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "kernel TLS",
         function: "tls_sw_sendmsg",
         unless: None,
-        in_module: true,
+        module: Some("tls"),
         programs: &[
             kprobe("send_call", "tls_sw_sendmsg"),
             kprobe("send_return", "tls_sw_sendmsg"),
@@ -426,7 +426,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "sendfile and splice to kernel TLS",
         function: "tls_sw_sendpage",
         unless: None,
-        in_module: false,
+        module: Some("tls"),
         programs: &[
             kprobe("send_call", "tls_sw_sendpage"),
             kprobe("send_return", "tls_sw_sendpage"),
@@ -436,7 +436,7 @@ const KPROBE_PATHS: &[Path] = &[
         name: "splice from sockets under kernel TLS",
         function: "sock_splice_read",
         unless: None,
-        in_module: false,
+        module: None,
         programs: &[
             kprobe("splice_call", "sock_splice_read"),
             kprobe("receive_return", "sock_splice_read"),

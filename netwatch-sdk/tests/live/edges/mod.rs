@@ -5,6 +5,7 @@ mod denials;
 mod ended;
 mod first_calls;
 mod full;
+mod late_module;
 mod missed;
 mod packets_alone;
 mod preempted;
@@ -21,6 +22,7 @@ pub(crate) fn by_hook() -> Vec<Trial> {
     [
         ended::trials(),
         first_calls::trials(),
+        late_module::trials(),
         withheld::trials(),
         missed::trials(),
         preempted::trials(),
