@@ -105,7 +105,9 @@ impl fmt::Display for Table {
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
-        writeln!(f)?;
+        if !self.reasons.is_empty() {
+            writeln!(f)?;
+        }
         for (at, reason) in self.reasons.iter().enumerate() {
             writeln!(f, "{}. {reason}", at + 1)?;
         }

@@ -26,10 +26,11 @@ Examples:
   cargo xtask bench hooks here             this host, in nanoseconds
   cargo xtask bench hooks 5.10 7.3         these kernels, in instructions
 
-64 bytes over loopback, in one thread, without a collector and with it counting by each hook in turn. The kernels
-run in virtual machines whose clock is the number of instructions, so it includes what it takes to get to a
-program, and hardly varies; it knows no caches and no cost of a trap. One to three minutes a kernel, this host half
-a minute. Needs root for this host. Progress goes to stderr, the table to stdout; logs are left in target/vm.")]
+64 bytes over loopback, in one thread, without a collector and with it counting by each hook in
+turn. The kernels run in virtual machines whose clock is the number of instructions. That includes
+what it takes to get to a program, and hardly varies; it knows no caches and no cost of a trap.
+One to three minutes a kernel, half a minute this host, which needs root. Progress goes to stderr,
+the table to stdout; logs are left in target/vm.")]
 pub(super) struct Hooks {
     /// Where: `here`, or kernels; all of them when nothing is named
     #[arg(value_name = "WHERE", value_parser = PossibleValuesParser::new(names()))]
