@@ -73,7 +73,7 @@ const STEPS: [Step; 10] = [
     },
     Step {
         name: "vm",
-        about: "the same on the oldest kernel, in virtual machines (cargo xtask vm-test --oldest)",
+        about: "those that depend on the hook, on the oldest kernel, in a virtual machine (cargo xtask vm-test --oldest --short)",
         run: || VmTest::oldest().run(),
     },
 ];
