@@ -159,8 +159,9 @@ impl Machine<'_> {
     /// What the kernel does not know goes into the environment of its first program.
     fn kernel_line(&self) -> String {
         let architecture = self.kernel.kernel.architecture;
+        // Attaching to functions waits for grace periods of RCU, which are long where little runs.
         let mut line = format!(
-            "console={} quiet panic=-1 REPORTS=/dev/{}",
+            "console={} quiet panic=-1 rcupdate.rcu_expedited=1 REPORTS=/dev/{}",
             architecture.console, architecture.reports
         );
         for (name, value) in &self.variables {
