@@ -128,16 +128,9 @@ impl Observer {
         self.reader.collector().status().limits
     }
 
-    /// Fails as what cannot run here, if the collector says that it does not count a shape.
+    /// [`ensure_counted`] by its collector.
     pub(crate) fn ensure_counted(&self, shape: &Shape) -> Result<()> {
-        if !matches!(shape.stem, "tcp-ktls-splice" | "tcp-sockmap-splice") {
-            return Ok(());
-        }
-        let mut limits = self.limits().into_iter();
-        match limits.find(|limit| limit.starts_with("payload is not counted of splice")) {
-            Some(limit) => Err(unavailable("the collector", limit)),
-            None => Ok(()),
-        }
+        ensure_counted(self.reader.collector(), shape)
     }
 
     /// Takes one reading and adds it to what was seen before.
@@ -277,5 +270,17 @@ fn number(protocol: Protocol) -> u16 {
         Protocol::Udp => 17,
         Protocol::Mptcp => 262,
         Protocol::Other(number) => number,
+    }
+}
+
+/// Fails as what cannot run here, if the collector says that it does not count a shape.
+pub(crate) fn ensure_counted(collector: &Collector, shape: &Shape) -> Result<()> {
+    if !matches!(shape.stem, "tcp-ktls-splice" | "tcp-sockmap-splice") {
+        return Ok(());
+    }
+    let mut limits = collector.status().limits.into_iter();
+    match limits.find(|limit| limit.starts_with("payload is not counted of splice")) {
+        Some(limit) => Err(unavailable("the collector", limit)),
+        None => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ use super::{collector, listen_while, roomy, traffic::SILENCE};
 use crate::{
     actor::Unavailable,
     director::Run,
+    observe::ensure_counted,
     shape::Family,
     shapes,
     truth::{Claim, Moved, Truth, sum},
@@ -20,7 +21,9 @@ pub(super) fn every_shape() -> Result<()> {
     let mut truths = Vec::new();
     let [mut heard] = listen_while([&mut events], || {
         for shape in shapes::unattended().filter(|one| one.family == Family::V4) {
-            match Run::start(shape).and_then(|run| complete(run).context(shape.name())) {
+            let counted = ensure_counted(&collector, shape);
+            let run = counted.and_then(|()| Run::start(shape));
+            match run.and_then(|run| complete(run).context(shape.name())) {
                 Ok(truth) => truths.push((shape, truth)),
                 // Its own test says the same.
                 Err(error) if error.downcast_ref::<Unavailable>().is_some() => {
