@@ -12,6 +12,7 @@ mod cross_toolchain;
 mod debian;
 mod fuzz;
 mod metadata;
+mod notes;
 mod setup;
 mod test;
 mod vm;

@@ -6,6 +6,8 @@ use std::fmt;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::notes::Notes;
+
 /// Without a collector, and then its hooks, best first.
 const NONE: &str = "none";
 const HOOKS: [&str; 4] = ["tp_btf", "fentry", "kprobe", "cgroup"];
@@ -41,7 +43,7 @@ pub(super) struct Table {
     rows: Vec<String>,
     /// What each call is, the heading.
     calls: Vec<String>,
-    reasons: Vec<String>,
+    notes: Notes,
     /// By how much rounds of the same differed at most in each place.
     differed: Vec<String>,
 }
@@ -61,7 +63,7 @@ impl Table {
             let with = rounds(lines, hook);
             let mut row = format!("| {place} | {hook} |");
             if let Some(refused) = refused(lines, hook) {
-                let cell = format!(" – {} |", self.number(refused));
+                let cell = format!(" – {} |", self.notes.number(refused));
                 row += &cell.repeat(without.len());
             }
             for (call, cost) in &with {
@@ -87,15 +89,6 @@ impl Table {
             .push(format!("{place} {:.1} %", 100.0 * differed));
         Ok(())
     }
-
-    fn number(&mut self, reason: &str) -> usize {
-        let known = self.reasons.iter().position(|known| known == reason);
-        let at = known.unwrap_or_else(|| {
-            self.reasons.push(reason.to_owned());
-            self.reasons.len() - 1
-        });
-        at + 1
-    }
 }
 
 impl fmt::Display for Table {
@@ -105,11 +98,8 @@ impl fmt::Display for Table {
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
-        if !self.reasons.is_empty() {
-            writeln!(f)?;
-        }
-        for (at, reason) in self.reasons.iter().enumerate() {
-            writeln!(f, "{}. {reason}", at + 1)?;
+        if !self.notes.is_empty() {
+            write!(f, "\n{}", self.notes)?;
         }
         let differed = self.differed.join(", ");
         writeln!(f, "\nRounds of the same differed by at most: {differed}.")

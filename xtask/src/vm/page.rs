@@ -8,6 +8,7 @@ use super::part::Part;
 use super::report::{Line, Outcome, Program, Test};
 use super::{Reported, Tested};
 use crate::command;
+use crate::notes::Notes;
 
 /// Where the page is, from the workspace's root.
 pub(super) const PATH: &str = "docs/kernel-matrix.md";
@@ -33,36 +34,19 @@ keeps 15 bytes of a name.
 
 ";
 
-/// What is said of the cells that hold no number of bytes.
-#[derive(Default)]
-struct Notes {
-    reasons: Vec<String>,
-}
-
-impl Notes {
-    fn number(&mut self, reason: &str) -> usize {
-        let known = self.reasons.iter().position(|known| known == reason);
-        let at = known.unwrap_or_else(|| {
-            self.reasons.push(reason.to_owned());
-            self.reasons.len() - 1
-        });
-        at + 1
-    }
-
-    fn cell(&mut self, test: &Test) -> String {
-        let off = test.process_bytes_off + test.socket_bytes_off;
-        match test.outcome {
-            Outcome::Exact => "0".to_owned(),
-            Outcome::Differs if off == 0 => format!("0, {} names", test.figures_off),
-            Outcome::Differs => format!("**{off}**"),
-            Outcome::Unavailable => {
-                let reason = test.reason.as_deref().unwrap_or("not told");
-                format!("– {}", self.number(reason))
-            }
-            Outcome::Failed => {
-                let reason = test.reason.as_deref().unwrap_or("not told");
-                format!("**failed** {}", self.number(first_line(reason)))
-            }
+fn cell(notes: &mut Notes, test: &Test) -> String {
+    let off = test.process_bytes_off + test.socket_bytes_off;
+    match test.outcome {
+        Outcome::Exact => "0".to_owned(),
+        Outcome::Differs if off == 0 => format!("0, {} names", test.figures_off),
+        Outcome::Differs => format!("**{off}**"),
+        Outcome::Unavailable => {
+            let reason = test.reason.as_deref().unwrap_or("not told");
+            format!("– {}", notes.number(reason))
+        }
+        Outcome::Failed => {
+            let reason = test.reason.as_deref().unwrap_or("not told");
+            format!("**failed** {}", notes.number(first_line(reason)))
         }
     }
 }
@@ -103,9 +87,7 @@ pub(super) fn tables(all: &[Tested]) -> String {
             let _ = writeln!(page, "\n## {title}\n\n{table}");
         }
     }
-    for (at, reason) in notes.reasons.iter().enumerate() {
-        let _ = writeln!(page, "{}. {reason}", at + 1);
-    }
+    let _ = write!(page, "{notes}");
     page.push_str("\n## Instructions that the verifier went through\n\n");
     page.push_str(ABOUT_COUNTS);
     page.push_str(&programs(all));
@@ -164,7 +146,7 @@ fn outcomes(all: &[Tested], notes: &mut Notes, of: impl Fn(Part) -> bool) -> Opt
     for (test, of_test) in cells {
         let _ = write!(table, "| `{test}` |");
         for at in 1..=columns.len() {
-            let cell = of_test.get(&at).map(|test| notes.cell(test));
+            let cell = of_test.get(&at).map(|test| cell(notes, test));
             let _ = write!(table, " {} |", cell.unwrap_or_default());
         }
         table.push('\n');

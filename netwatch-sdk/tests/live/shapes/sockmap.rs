@@ -1,16 +1,15 @@
 //! Sockets in a sockmap, whose calls go through the kernel's `tcp_bpf`.
 
 use std::{
-    io::Write as _,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
-use nix::{errno::Errno, sys::sendfile::sendfile};
+use anyhow::Result;
+use nix::errno::Errno;
 
 use super::{
-    splice::{from_socket, to_socket},
+    splice::{from_file, from_socket, to_socket},
     stream,
 };
 use crate::{
@@ -100,14 +99,7 @@ fn drive(actor: &Actor, map: SockMap) -> Result<()> {
     map.insert(0, &socket)?;
     receive_all(recv, &socket, DOWN, DOWN)?;
     send_all(calls::send, &socket, UP, 10_000)?;
-    let mut file = tempfile::tempfile()?;
-    file.write_all(&calls::pattern(FILE))?;
-    let mut offset = 0;
-    while offset < FILE as i64 {
-        let sent = sendfile(&socket, &file, Some(&mut offset), FILE)?;
-        ensure!(sent > 0, "sendfile took nothing at {offset}");
-        socket.sent(sent);
-    }
+    from_file(&socket, FILE)?;
     actor.finish(&[&socket])
 }
 

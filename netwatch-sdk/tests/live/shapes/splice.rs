@@ -71,15 +71,21 @@ fn send_and_shut(actor: &Actor) -> Result<()> {
 
 fn send_file(actor: &Actor) -> Result<()> {
     let socket = stream::connect_one(actor)?;
+    from_file(&socket, TOTAL)?;
+    actor.finish(&[&socket])
+}
+
+/// Bytes of a file, by sendfile.
+pub(super) fn from_file(socket: &Counted, total: usize) -> Result<()> {
     let mut file = tempfile::tempfile()?;
-    file.write_all(&calls::pattern(TOTAL))?;
+    file.write_all(&calls::pattern(total))?;
     let mut offset = 0;
-    while offset < TOTAL as i64 {
-        let sent = sendfile(&socket, &file, Some(&mut offset), TOTAL)?;
+    while offset < total as i64 {
+        let sent = sendfile(socket, &file, Some(&mut offset), total)?;
         ensure!(sent > 0, "sendfile took nothing at {offset}");
         socket.sent(sent);
     }
-    actor.finish(&[&socket])
+    Ok(())
 }
 
 fn pipe_to_socket(actor: &Actor) -> Result<()> {
