@@ -6,11 +6,11 @@
 
 use std::{
     fs, io,
-    io::{Read as _, Write as _},
+    io::{PipeReader, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{fd::AsFd, unix::fs::MetadataExt as _},
     process,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -22,6 +22,8 @@ use netwatch_common::{
     process::{ProcessKey, ProcessRecord},
 };
 use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{setsockopt, sockopt::Linger},
     unistd::gettid,
 };
@@ -161,9 +163,33 @@ pub(super) fn booked(ebpf: &Ebpf) -> Result<Payload> {
     }
 }
 
-/// Sends and receives by TCP and UDP, and returns how much.
+/// Sends and receives by TCP and UDP, and returns how much. It returns when the sockets are
+/// closed everywhere: bytes are booked at the last close, and a fork that another thread
+/// makes meanwhile holds them open until it starts another program.
 fn traffic(ip: IpAddr) -> io::Result<Payload> {
-    let (mut moved, any) = (Payload::default(), SocketAddr::new(ip, 0));
+    // Whoever holds a socket of the test holds this too.
+    let (watch, witness) = io::pipe()?;
+    let moved = exchange(SocketAddr::new(ip, 0));
+    drop(witness);
+    wait_for_close(&watch);
+    moved
+}
+
+/// Waits until the other end is closed, but not for a fork that lives on.
+fn wait_for_close(watch: &PipeReader) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut closed = [PollFd::new(watch.as_fd(), PollFlags::empty())];
+        if poll(&mut closed, left) != Err(Errno::EINTR) {
+            return;
+        }
+    }
+}
+
+fn exchange(any: SocketAddr) -> io::Result<Payload> {
+    let mut moved = Payload::default();
     stream(any, &mut moved)?;
     datagrams(any, &mut moved)?;
     Ok(moved)
