@@ -57,6 +57,12 @@ fn doubled() -> u32 {
     unsafe { ptr::read_volatile(&raw const DOUBLED) }
 }
 
+/// Whether there are any.
+#[inline(always)]
+pub fn are_here() -> bool {
+    doubled() != 0
+}
+
 /// Does the work of a program. Where the thread cannot be noted, its double does.
 #[inline(always)]
 pub fn first<const RECOVERED: u32>(work: impl FnOnce()) {
@@ -106,13 +112,13 @@ fn noted(one: u32, other: u32) -> bool {
 }
 
 /// The same in a program that no task is preempted inside. It has no pointer to the socket
-/// that the verifier knows, and so none to its record.
+/// that the verifier knows, and so none to a record in it.
 #[inline(always)]
 fn always<const RECOVERED: u32, const RECOVERED_V6: u32>(event: CallEvent, is_receive: bool) {
     if noted(RECOVERED, RECOVERED_V6) {
         return;
     }
-    let (sk, result) = (event.sk(), event.result());
+    let (sk, result, flags) = (event.sk(), event.result(), event.flags());
     if doubled() != OF_FUNCTIONS {
         count(RECOVERED, 1);
     } else if sk.family() == AF_INET6 {
@@ -121,29 +127,37 @@ fn always<const RECOVERED: u32, const RECOVERED_V6: u32>(event: CallEvent, is_re
         count(RECOVERED, 1);
     }
     // Before, the loader does not know yet that it runs after the program.
-    if result <= 0 || !sk.is_inet() || !seeded() {
+    if result <= 0 || !seeded() {
+        return;
+    }
+    if in_table() {
+        if is_receive {
+            payload::received(sk, result, flags);
+        } else {
+            payload::sent(sk, result);
+        }
+        return;
+    }
+    if !sk.is_inet() {
         return;
     }
     let moved = result as u64;
-    // SAFETY: with the table, any pointer.
-    let has_record = !in_table() || unsafe { store::find_or_make_late(sk.0) }.is_some();
     if !is_receive {
-        owe(sk, has_record, moved, 0);
-    } else if event.flags() & (MSG_PEEK | MSG_ERRQUEUE) == 0
-        && (!has_record || sk.tcp().is_none_or(|tcp| sk.has_other_reader(tcp)))
+        owe(sk, moved, 0);
+    } else if flags & (MSG_PEEK | MSG_ERRQUEUE) == 0
+        && sk.tcp().is_none_or(|tcp| sk.has_other_reader(tcp))
     {
-        owe(sk, has_record, 0, moved);
+        owe(sk, 0, moved);
     }
 }
 
-/// Keeps what the running process moved on a socket until its record can have it. Where it
-/// has none, the table being full, the process has it at once.
+/// Keeps what the running process moved on a socket until its record can have it.
 #[inline(always)]
-fn owe(sk: Sock<true>, has_record: bool, tx: u64, rx: u64) {
+fn owe(sk: Sock<true>, tx: u64, rx: u64) {
     let leader = Task::<true>::current().leader();
     let key = processes::current_key(leader);
     let address = store::address(sk.0);
-    let new = || {
+    let owed = OWED.get_ptr_mut(address).or_else(|| {
         let new = Owed {
             key,
             comm: leader.comm(),
@@ -156,12 +170,7 @@ fn owe(sk: Sock<true>, has_record: bool, tx: u64, rx: u64) {
         };
         let _ = OWED.insert(address, new, BPF_NOEXIST.into());
         OWED.get_ptr_mut(address)
-    };
-    let owed = if has_record {
-        OWED.get_ptr_mut(address).or_else(new)
-    } else {
-        None
-    };
+    });
     let end_is_seen = payload::ends_are_seen() || sk.protocol() == IPPROTO_TCP;
     // SAFETY: map values, checked for null.
     unsafe {
@@ -184,17 +193,23 @@ fn owe(sk: Sock<true>, has_record: bool, tx: u64, rx: u64) {
     processes::add_payload(processes::current(&key, leader), tx, rx);
 }
 
+/// Whether there is anything in `OWED`.
+#[inline(always)]
+fn owes() -> bool {
+    are_here() && !in_table()
+}
+
 /// Gives a record what it lacks.
 ///
 /// # Safety
 ///
 /// `record` is a record of `sk`, checked for null.
 #[inline(always)]
-pub unsafe fn settle<const TABLE: bool>(sk: *mut c_void, record: *mut SocketRecord) {
+pub unsafe fn settle(sk: *mut c_void, record: *mut SocketRecord) {
     // SAFETY: the caller's promise.
     unsafe {
         give(sk, record, |owner, key| {
-            store::claim::<TABLE>(sk, owner, key)
+            store::claim::<false>(sk, owner, key)
         });
     };
 }
@@ -227,7 +242,7 @@ unsafe fn give(
     record: *mut SocketRecord,
     claim: impl FnOnce(*mut ProcessKey, &ProcessKey) -> bool,
 ) {
-    if doubled() == 0 {
+    if !owes() {
         return;
     }
     let Some(owed) = OWED.get_ptr_mut(store::address(sk)) else {
@@ -259,10 +274,21 @@ unsafe fn give(
     }
 }
 
+/// Whether a record lacks what was sent.
+#[inline(always)]
+pub fn lacks_sent(sk: *mut c_void) -> bool {
+    if !owes() {
+        return false;
+    }
+    let owed = OWED.get_ptr(store::address(sk));
+    // SAFETY: a map value, checked for null.
+    owed.is_some_and(|owed| unsafe { (*owed).tx | (*owed).shared_tx } != 0)
+}
+
 /// A socket has ended.
 #[inline(always)]
 pub fn forget(sk: *mut c_void) {
-    if doubled() != 0 {
+    if owes() {
         let _ = OWED.remove(store::address(sk));
     }
 }
@@ -313,7 +339,7 @@ pub fn sock_recv_length_always(ctx: TracePointContext) -> u32 {
 /// The double of `sock_send_length`, else.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length_again(ctx: BtfTracePointContext) -> i32 {
-    again::<{ counters::RECOVERED_SENDS }>(|| payload::sent(Sock(ctx.arg(0)), ctx.arg(1)));
+    again::<{ counters::RECOVERED_SENDS }>(|| payload::sent(Sock::<false>(ctx.arg(0)), ctx.arg(1)));
     0
 }
 
@@ -321,7 +347,7 @@ pub fn sock_send_length_again(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
     again::<{ counters::RECOVERED_RECEIVES }>(|| {
-        payload::received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+        payload::received(Sock::<false>(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     });
     0
 }

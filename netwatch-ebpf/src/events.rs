@@ -23,6 +23,7 @@ use netwatch_common::{
 };
 
 use crate::{
+    doubles,
     kernel::{
         IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, Sock, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
         TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
@@ -112,7 +113,7 @@ pub unsafe fn datagram<const TABLE: bool, const PROBE: bool>(
         {
             return;
         }
-        if received {
+        if received && !doubles::lacks_sent(sk.0) {
             (*record).flags |= FLAG_RECEIVED_FIRST;
         }
         records::keep_addresses(record, sk);

@@ -81,13 +81,13 @@ pub fn sock_splice_read(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 pub fn sent(ctx: &FExitContext) {
-    payload::sent(socket_of(ctx.arg::<*const c_void>(0)), ctx.arg(3));
+    payload::sent(socket_of::<false>(ctx.arg::<*const c_void>(0)), ctx.arg(3));
 }
 
 #[inline(always)]
 pub fn received(ctx: &FExitContext) {
     payload::received(
-        socket_of(ctx.arg::<*const c_void>(0)),
+        socket_of::<false>(ctx.arg::<*const c_void>(0)),
         ctx.arg(4),
         ctx.arg(3),
     );

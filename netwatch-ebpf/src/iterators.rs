@@ -250,8 +250,10 @@ unsafe fn list<const TABLE: bool>(
     record: *mut SocketRecord,
     is_sound: impl FnOnce() -> bool,
 ) -> i32 {
-    // SAFETY: the caller's promise.
-    unsafe { doubles::settle::<TABLE>(sk.0, record) };
+    if !TABLE {
+        // SAFETY: the caller's promise.
+        unsafe { doubles::settle(sk.0, record) };
+    }
     // SAFETY: likewise.
     let (sum, listed, is_over) =
         unsafe { (records::sum(record), (*record).listed, is_over(record)) };

@@ -36,13 +36,13 @@ use netwatch_common::{
 };
 
 use crate::{
-    atomic, events,
+    atomic, doubles, events,
     kernel::{
         IPPROTO_TCP, Sock, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, Task,
     },
     kprobes,
     maps::count,
-    processes, records,
+    payload, processes, records,
     store::{self, by_kprobes, in_table},
 };
 
@@ -92,6 +92,7 @@ pub fn sock_release(ctx: SockContext) -> i32 {
     unsafe {
         if let Some(record) = store::find(ctx.as_ptr()) {
             if sk.protocol() == IPPROTO_TCP {
+                make_up(sk, record);
                 records::pay(sk.0, record, sk.cgroup_id());
             } else {
                 let header = records::header(sk, ctx.as_ptr(), record);
@@ -101,6 +102,34 @@ pub fn sock_release(ctx: SockContext) -> i32 {
         }
     }
     ALLOW
+}
+
+/// Adds what was read of a stream and not counted, the program on it and its double having
+/// been skipped. Only where the kernel preempts them.
+///
+/// # Safety
+///
+/// `record` is the record of `sk`, checked for null; nobody can read from it any more.
+#[inline(always)]
+unsafe fn make_up(sk: Sock<true>, record: *mut SocketRecord) {
+    // `connect` to no address takes it, and what had not been read.
+    if !doubles::are_here() || sk.remote_port() == 0 {
+        return;
+    }
+    let Some(tcp) = sk.tcp() else { return };
+    // SAFETY: the caller's promise.
+    unsafe {
+        let read = payload::read_since(sk, tcp, record);
+        if read == 0 {
+            return;
+        }
+        if (*record).owner.start_ns == 0 {
+            let leader = Task::<false>::current().leader();
+            let key = processes::current_key(leader);
+            records::claim::<false, false>(sk.0, record, &key, leader);
+        }
+        atomic::add(&raw mut (*record).rx_bytes, read);
+    }
 }
 
 /// A connection changes its state; also one of multipath TCP.
@@ -145,7 +174,9 @@ fn set_state<const TABLE: bool, const AGAIN: bool>(ctx: &BtfTracePointContext) {
     unsafe {
         // A socket that is being accepted has a record from the first, for the double to
         // know its state.
-        let record = if direction == 0 && new != TCP_SYN_RECV {
+        let record = if !AGAIN && (old, new) == (TCP_LISTEN, TCP_SYN_RECV) {
+            store::make(sk.0)
+        } else if direction == 0 && new != TCP_SYN_RECV {
             store::find(sk.0)
         } else {
             store::find_or_make(sk.0)

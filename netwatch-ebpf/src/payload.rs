@@ -26,7 +26,7 @@ use netwatch_common::{
 
 use crate::{
     atomic, doubles, events,
-    kernel::{IPPROTO_TCP, Sock, Task},
+    kernel::{IPPROTO_TCP, Sock, Task, Tcp},
     maps::{count, seeded},
     processes, records,
     store::{self, by_kprobes, in_table},
@@ -50,16 +50,18 @@ pub const MSG_ERRQUEUE: i32 = 0x2000;
 /// A send call returned.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    doubles::first::<{ counters::RECOVERED_SENDS }>(|| sent(Sock(ctx.arg(0)), ctx.arg(1)));
+    doubles::first::<{ counters::RECOVERED_SENDS }>(|| {
+        sent(Sock::<false>(ctx.arg(0)), ctx.arg(1));
+    });
     0
 }
 
-/// A send call returned; `sk` is of a type that the verifier knows.
+/// A send call returned. Records are in the table unless the verifier knows the type of `sk`.
 #[inline(always)]
-pub fn sent(sk: Sock<false>, ret: i32) {
+pub fn sent<const PROBE: bool>(sk: Sock<PROBE>, ret: i32) {
     if ret > 0 && sk.is_inet() {
         // SAFETY: the caller's promise.
-        unsafe { add::<false, false>(sk, ret as u64, 0) };
+        unsafe { add::<PROBE, PROBE>(sk, ret as u64, 0) };
     }
 }
 
@@ -67,14 +69,14 @@ pub fn sent(sk: Sock<false>, ret: i32) {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     doubles::first::<{ counters::RECOVERED_RECEIVES }>(|| {
-        received(Sock(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+        received(Sock::<false>(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     });
     0
 }
 
-/// A receive call returned; `sk` is of a type that the verifier knows.
+/// A receive call returned, likewise.
 #[inline(always)]
-pub fn received(sk: Sock<false>, ret: i32, flags: i32) {
+pub fn received<const PROBE: bool>(sk: Sock<PROBE>, ret: i32, flags: i32) {
     if ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 || !sk.is_inet() {
         return;
     }
@@ -88,7 +90,7 @@ pub fn received(sk: Sock<false>, ret: i32, flags: i32) {
         return;
     }
     // SAFETY: the caller's promise.
-    unsafe { add::<false, false>(sk, 0, ret as u64) };
+    unsafe { add::<PROBE, PROBE>(sk, 0, ret as u64) };
 }
 
 /// Bytes were read from a TCP stream; the socket is locked.
@@ -114,12 +116,32 @@ pub fn read_stream<const TABLE: bool>(sk: Sock<false>) {
         count(counters::UNTRACKED_CALLS, 1);
         return;
     };
+    // SAFETY: a map value, checked for null; the socket is locked.
+    let read = unsafe { read_since(sk, tcp, record) };
+    if read != 0 {
+        // SAFETY: a map value, checked for null.
+        unsafe { credit::<TABLE>(sk.0, record, 0, read, true) };
+    }
+}
+
+/// What was read from a stream since the last time, by calls; from now on it is accounted for.
+///
+/// # Safety
+///
+/// `record` is the record of `sk`, checked for null; the socket is locked, or nobody can read
+/// any more.
+#[inline(always)]
+pub unsafe fn read_since<const PROBE: bool>(
+    sk: Sock<PROBE>,
+    tcp: Tcp<PROBE>,
+    record: *mut SocketRecord,
+) -> u64 {
     let end = tcp.copied_seq();
     // `splice` at the end of the stream moves it over the FIN, which has a number too.
     let fin = u32::from(sk.has_fin() && end == tcp.rcv_nxt());
     let now = end.wrapping_sub(fin);
-    // SAFETY: a map value, checked for null; the socket's lock orders all writers
-    // of `copied_seq` but the seeding iterator, which writes only unmarked records.
+    // SAFETY: the caller's promise; the socket's lock orders all writers of `copied_seq`
+    // but the seeding iterator, which writes only unmarked records.
     let read = unsafe {
         let read = if (*record).flags & FLAG_MARKED != 0 {
             // Not positive where the mark was set behind the FIN.
@@ -141,10 +163,7 @@ pub fn read_stream<const TABLE: bool>(sk: Sock<false>) {
     } else {
         sk.has_other_reader(tcp)
     };
-    if read != 0 && !has_other_reader {
-        // SAFETY: a map value, checked for null.
-        unsafe { credit::<TABLE>(sk.0, record, 0, read, true) };
-    }
+    if has_other_reader { 0 } else { read }
 }
 
 /// Gives what a call moved to the running process.

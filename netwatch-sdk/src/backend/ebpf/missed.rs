@@ -155,8 +155,10 @@ impl Missed {
                 "names, directions, events, ends of processes or attempts at closed ports may be \
                  missing; payload stays exact"
             }
-            Accuracy::LowerBound => "payload may be missing, owners and rows too",
-            Accuracy::Estimate => "payload may be missing, or in another socket's row",
+            Accuracy::LowerBound => "payload may be missing, owners, rows and events too",
+            Accuracy::Estimate => {
+                "payload may be missing, or in another socket's row; owners, rows and events too"
+            }
         };
         let way_out = match (self.accuracy(store), rung.hook) {
             (Accuracy::Exact, _) => "",

@@ -44,6 +44,11 @@ pub(super) fn trials() -> Vec<Trial> {
             "and so they are of sockets that a full table has no record of",
             || run(Sockets::WithoutRecord),
         ),
+        alone(
+            "preempted-short",
+            "and so they are of connections that are read from once",
+            || run(Sockets::Short),
+        ),
     ]
 }
 
@@ -56,6 +61,7 @@ const LONGEST: usize = 1000;
 /// Sockets that get what they send.
 struct Traffic {
     datagrams: UdpSocket,
+    listener: TcpListener,
     client: TcpStream,
     server: TcpStream,
     moved: Payload,
@@ -66,11 +72,10 @@ impl Traffic {
         let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         datagrams.connect(datagrams.local_addr()?)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let client = TcpStream::connect(listener.local_addr()?)?;
-        client.set_nodelay(true)?;
-        let (server, _) = listener.accept()?;
+        let (client, server) = connection(&listener)?;
         Ok(Self {
             datagrams,
+            listener,
             client,
             server,
             moved: Payload::default(),
@@ -78,7 +83,7 @@ impl Traffic {
     }
 
     /// Until told that it is over; with pauses, if there are any.
-    fn run(mut self, pause: Option<Duration>, over: &AtomicBool) -> Result<Self> {
+    fn run(mut self, sockets: Sockets, pause: Option<Duration>, over: &AtomicBool) -> Result<Self> {
         let mut cpu = CpuSet::new();
         cpu.set(0)?;
         sched_setaffinity(Pid::from_raw(0), &cpu)?;
@@ -94,6 +99,9 @@ impl Traffic {
             ensure!(self.datagrams.recv(part)? == length, "another datagram");
             self.client.write_all(part)?;
             self.server.read_exact(part)?;
+            if sockets == Sockets::Short {
+                (self.client, self.server) = connection(&self.listener)?;
+            }
             self.moved.tx_bytes += 2 * length as u64;
             self.moved.rx_bytes += 2 * length as u64;
             if let Some(pause) = pause {
@@ -102,6 +110,13 @@ impl Traffic {
         }
         Ok(self)
     }
+}
+
+fn connection(listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    client.set_nodelay(true)?;
+    let (server, _) = listener.accept()?;
+    Ok((client, server))
 }
 
 /// Lets this thread interrupt all ordinary ones.
@@ -116,7 +131,7 @@ fn take_priority() -> Result<()> {
 }
 
 /// All of it at once, with a reading now and then; the sockets stay open.
-fn traffic(reader: &mut Reader) -> Result<Vec<Traffic>> {
+fn traffic(sockets: Sockets, reader: &mut Reader) -> Result<Vec<Traffic>> {
     let over = &AtomicBool::new(false);
     let pauses = [None; ORDINARY].into_iter().chain([Some(PAUSE); HIGHER]);
     let traffic: Result<Vec<_>> = pauses.map(|pause| Ok((Traffic::new()?, pause))).collect();
@@ -124,7 +139,7 @@ fn traffic(reader: &mut Reader) -> Result<Vec<Traffic>> {
     thread::scope(|scope| {
         let threads: Vec<_> = traffic
             .into_iter()
-            .map(|(traffic, pause)| scope.spawn(move || traffic.run(pause, over)))
+            .map(|(traffic, pause)| scope.spawn(move || traffic.run(sockets, pause, over)))
             .collect();
         let start = Instant::now();
         let mut read = Ok(());
@@ -153,6 +168,8 @@ enum Sockets {
     Closed,
     /// The table has room for few of them.
     WithoutRecord,
+    /// Each message over TCP has a connection of its own.
+    Short,
 }
 
 fn run(sockets: Sockets) -> Result<()> {
@@ -162,7 +179,7 @@ fn run(sockets: Sockets) -> Result<()> {
     };
     let mut reader = builder.start()?.reader();
     let before = own(&reader.read()?);
-    let traffic = traffic(&mut reader)?;
+    let traffic = traffic(sockets, &mut reader)?;
     let moved: Vec<Payload> = traffic.iter().map(|part| part.moved).collect();
     let open = (sockets != Sockets::Closed).then_some(traffic);
     let skipped = skipped()?;
