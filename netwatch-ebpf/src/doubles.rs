@@ -3,7 +3,8 @@
 //! The kernel skips a run of a program while another task is preempted inside the same
 //! program on that CPU. Its double on the same hook runs, sees that the program has not,
 //! and does its work. A thread runs both one after the other, so what the program notes
-//! of the thread is about the same call.
+//! of the thread is about the same call. It notes which program it is: where a double was
+//! skipped the note stays, and is none for the doubles of others.
 //!
 //! A task can be preempted inside a double too, and then both are skipped. Not so in a
 //! classic program on a tracepoint: the kernel turns preemption off around it. Where it can
@@ -40,7 +41,8 @@ use crate::{
     kernel::{AF_INET6, CallEvent, IPPROTO_TCP, Sock, Task},
     maps::{NOTED, OWED, Owed, count, seeded},
     payload::{self, MSG_ERRQUEUE, MSG_PEEK},
-    processes, store,
+    processes,
+    store::{self, in_table},
 };
 
 /// 0 when there are no doubles, else what they are of: 1 programs on tracepoints, 2 those on
@@ -73,28 +75,29 @@ pub fn first<const RECOVERED: u32>(work: impl FnOnce()) {
     };
     work();
     // SAFETY: a map value, checked for null.
-    unsafe { ptr::write_volatile(note, 1) };
+    unsafe { ptr::write_volatile(note, RECOVERED.into()) };
 }
 
 /// Does the same work, unless the program has.
 #[inline(always)]
 fn again<const RECOVERED: u32>(work: impl FnOnce()) {
-    if noted() {
+    if noted(RECOVERED, RECOVERED) {
         return;
     }
     work();
     count(RECOVERED, 1);
 }
 
-/// Whether the program has done the work of this call.
+/// Whether one of two programs has done the work of this call.
 #[inline(always)]
-fn noted() -> bool {
+fn noted(one: u32, other: u32) -> bool {
     let Some(note) = NOTED.get_ptr_mut(bpf_get_current_pid_tgid()) else {
         return false;
     };
     // SAFETY: a map value, checked for null.
     unsafe {
-        let done = ptr::read_volatile(note) != 0;
+        let program = ptr::read_volatile(note);
+        let done = program == u64::from(one) || program == u64::from(other);
         if done {
             ptr::write_volatile(note, 0);
         }
@@ -106,7 +109,7 @@ fn noted() -> bool {
 /// that the verifier knows, and so none to its record.
 #[inline(always)]
 fn always<const RECOVERED: u32, const RECOVERED_V6: u32>(event: CallEvent, is_receive: bool) {
-    if noted() {
+    if noted(RECOVERED, RECOVERED_V6) {
         return;
     }
     let (sk, result) = (event.sk(), event.result());
@@ -122,22 +125,25 @@ fn always<const RECOVERED: u32, const RECOVERED_V6: u32>(event: CallEvent, is_re
         return;
     }
     let moved = result as u64;
+    // SAFETY: with the table, any pointer.
+    let has_record = !in_table() || unsafe { store::find_or_make_late(sk.0) }.is_some();
     if !is_receive {
-        owe(sk, moved, 0);
+        owe(sk, has_record, moved, 0);
     } else if event.flags() & (MSG_PEEK | MSG_ERRQUEUE) == 0
-        && sk.tcp().is_none_or(|tcp| sk.has_other_reader(tcp))
+        && (!has_record || sk.tcp().is_none_or(|tcp| sk.has_other_reader(tcp)))
     {
-        owe(sk, 0, moved);
+        owe(sk, has_record, 0, moved);
     }
 }
 
-/// Keeps what the running process moved on a socket until its record can have it.
+/// Keeps what the running process moved on a socket until its record can have it. Where it
+/// has none, the table being full, the process has it at once.
 #[inline(always)]
-fn owe(sk: Sock<true>, tx: u64, rx: u64) {
+fn owe(sk: Sock<true>, has_record: bool, tx: u64, rx: u64) {
     let leader = Task::<true>::current().leader();
     let key = processes::current_key(leader);
     let address = store::address(sk.0);
-    let owed = OWED.get_ptr_mut(address).or_else(|| {
+    let new = || {
         let new = Owed {
             key,
             comm: leader.comm(),
@@ -150,7 +156,12 @@ fn owe(sk: Sock<true>, tx: u64, rx: u64) {
         };
         let _ = OWED.insert(address, new, BPF_NOEXIST.into());
         OWED.get_ptr_mut(address)
-    });
+    };
+    let owed = if has_record {
+        OWED.get_ptr_mut(address).or_else(new)
+    } else {
+        None
+    };
     let end_is_seen = payload::ends_are_seen() || sk.protocol() == IPPROTO_TCP;
     // SAFETY: map values, checked for null.
     unsafe {

@@ -45,8 +45,8 @@ pub struct Call {
 #[btf_map]
 pub static CALLS: HashMap<u64, Call, 4096> = HashMap::new();
 
-/// By thread: 1 while the first program on a hook has run for its call, and the second has
-/// not. An entry is made at the thread's first call, and goes with the thread.
+/// By thread: which program has run for its call, by the counter of its double, which has not
+/// yet; else 0. An entry is made at the thread's first call, and goes with the thread.
 #[btf_map]
 pub static NOTED: HashMap<u64, u64, 65536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 

@@ -32,12 +32,17 @@ pub(super) fn trials() -> Vec<Trial> {
         alone(
             "preempted-runs",
             "calls whose program is skipped, a task being preempted inside it, are counted all the same",
-            || run(false),
+            || run(Sockets::Open),
         ),
         alone(
             "preempted-closes",
             "and so they are of sockets that close before the next reading",
-            || run(true),
+            || run(Sockets::Closed),
+        ),
+        alone(
+            "preempted-full",
+            "and so they are of sockets that a full table has no record of",
+            || run(Sockets::WithoutRecord),
         ),
     ]
 }
@@ -140,13 +145,26 @@ fn traffic(reader: &mut Reader) -> Result<Vec<Traffic>> {
     })
 }
 
-/// `closes`: the sockets are gone before the reading that counts.
-fn run(closes: bool) -> Result<()> {
-    let mut reader = exact()?.start()?.reader();
+/// What becomes of the sockets that the calls are made on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sockets {
+    Open,
+    /// They are gone before the reading that counts.
+    Closed,
+    /// The table has room for few of them.
+    WithoutRecord,
+}
+
+fn run(sockets: Sockets) -> Result<()> {
+    let builder = match sockets {
+        Sockets::WithoutRecord => exact()?.in_table().max_sockets(4),
+        _ => exact()?,
+    };
+    let mut reader = builder.start()?.reader();
     let before = own(&reader.read()?);
     let traffic = traffic(&mut reader)?;
     let moved: Vec<Payload> = traffic.iter().map(|part| part.moved).collect();
-    let open = (!closes).then_some(traffic);
+    let open = (sockets != Sockets::Closed).then_some(traffic);
     let skipped = skipped()?;
     let reading = reader.read()?;
     let after = own(&reading);
@@ -160,6 +178,9 @@ fn run(closes: bool) -> Result<()> {
     let (Some(tx_off), Some(rx_off)) = off else {
         return Err(anyhow!("more was counted than moved: {said}"));
     };
+    if sockets == Sockets::WithoutRecord {
+        ensure!(reading.lost.untracked_calls > 0, "there was room: {said}");
+    }
     let limits = reader.collector().status().limits;
     let can_be_missed = limits.iter().any(|limit| limit.contains("can be preempted itself"));
     // More threads at once in a call than the kernel can probe.
