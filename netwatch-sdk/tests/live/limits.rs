@@ -76,11 +76,6 @@ const KNOWN: &[Limit] = &[
         why: "the host refuses programs on functions, and the status says what that costs",
     },
     Limit {
-        test: "tcp-sockmap-stream",
-        says: "a sockmap's programs saw nothing",
-        why: "before Linux 5.13 the kernel can leave what arrived where they do not look",
-    },
-    Limit {
         test: "tcp-sockmap-splice",
         says: "payload is not counted of splice",
         why: "the host refuses programs on functions, and the status says what that costs",

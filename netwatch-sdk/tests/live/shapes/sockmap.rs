@@ -13,7 +13,7 @@ use super::{
     stream,
 };
 use crate::{
-    actor::{Actor, unavailable},
+    actor::Actor,
     calls::{self, receive_all, send_all},
     counted::{CALL_LIMIT, Counted},
     shape::{Pairing, Shape},
@@ -119,18 +119,22 @@ fn drive_spliced(actor: &Actor) -> Result<()> {
     actor.finish(&[&socket])
 }
 
-/// In turns, and not before both sockets are in their maps: the kernel can leave what arrived
-/// before, or what is too much at a time, where the programs do not see it.
+/// In turns, and not before both sockets are in their maps. Whose turn it is comes on another
+/// connection, when all has arrived: what arrives during a call on the socket can stay where
+/// neither the programs nor any call sees it. Before Linux 5.13 the call waits for what the
+/// programs have taken; later kernels run the parser once more, and then it may take what is
+/// not read yet for read (`tcp_bpf_strp_read_sock`).
 fn answer(actor: &Actor) -> Result<()> {
     let (listener, socket) = stream::accept_one(actor)?;
     let control = listener.accept()?;
     let map = SockMap::new()?.with_streams()?;
     map.insert(0, &socket)?;
-    send_all(calls::send, &control, 1, 1)?;
-    receive_all(recv, &control, 1, 1)?;
+    pass_turn(&control)?;
     for _ in 0..ROUNDS {
-        receive_passed(&socket, MESSAGE, MESSAGE)?;
+        await_turn(&control)?;
+        receive_all(recv, &socket, MESSAGE, MESSAGE)?;
         send_all(calls::send, &socket, DOWN, DOWN)?;
+        pass_turn(&control)?;
     }
     actor.finish(&[&listener, &socket, &control])
 }
@@ -139,36 +143,22 @@ fn ask(actor: &Actor) -> Result<()> {
     let [socket, control] = two(actor)?;
     let map = SockMap::new()?.with_streams()?;
     map.insert(0, &socket)?;
-    send_all(calls::send, &control, 1, 1)?;
-    receive_all(recv, &control, 1, 1)?;
+    await_turn(&control)?;
     for _ in 0..ROUNDS {
         send_all(calls::send, &socket, MESSAGE, MESSAGE)?;
-        receive_passed(&socket, DOWN, 1_000)?;
+        pass_turn(&control)?;
+        await_turn(&control)?;
+        receive_all(recv, &socket, DOWN, 1_000)?;
     }
     actor.finish(&[&socket, &control])
 }
 
-/// Receives what the map's programs let pass. Before Linux 5.13 some of it may never come.
-fn receive_passed(socket: &Counted, bytes: usize, at_once: usize) -> Result<()> {
-    let received = receive_all(recv, socket, bytes, at_once);
-    let is_late =
-        |error: &anyhow::Error| error.downcast_ref::<Errno>() == Some(&Errno::EAGAIN);
-    match received {
-        Err(error) if is_late(&error) && is_before_5_13()? => {
-            Err(unavailable("a sockmap's programs saw nothing", error))
-        }
-        other => other,
-    }
+fn pass_turn(control: &Counted) -> Result<()> {
+    send_all(calls::send, control, 1, 1)
 }
 
-fn is_before_5_13() -> Result<bool> {
-    let release = nix::sys::utsname::uname()?.release().to_owned();
-    let release = release.to_string_lossy();
-    let mut numbers = release.split('.').map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
-        anyhow::bail!("no version: {release}");
-    };
-    Ok((major, minor) < (5, 13))
+fn await_turn(control: &Counted) -> Result<()> {
+    receive_all(calls::recv, control, 1, 1)
 }
 
 fn two(actor: &Actor) -> Result<[Counted; 2]> {
