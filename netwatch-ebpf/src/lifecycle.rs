@@ -93,7 +93,10 @@ pub fn sock_release(ctx: SockContext) -> i32 {
         if let Some(record) = store::find(ctx.as_ptr()) {
             if sk.protocol() == IPPROTO_TCP {
                 make_up(sk, record);
-                records::pay(sk.0, record, sk.cgroup_id());
+                // Kprobes may yet have to count what was written.
+                if !by_kprobes() {
+                    records::pay(sk.0, record, sk.cgroup_id());
+                }
             } else {
                 let header = records::header(sk, ctx.as_ptr(), record);
                 records::close(ctx.as_ptr(), header, record);
@@ -124,9 +127,10 @@ unsafe fn make_up(sk: Sock<true>, record: *mut SocketRecord) {
             return;
         }
         if (*record).owner.start_ns == 0 {
-            let leader = Task::<false>::current().leader();
-            let key = processes::current_key(leader);
-            records::claim::<false, false>(sk.0, record, &key, leader);
+            // Without a file nobody else can become it.
+            let leader = Task::<true>::current().leader();
+            (*record).owner = processes::current_key(leader);
+            (*record).comm = leader.comm();
         }
         atomic::add(&raw mut (*record).rx_bytes, read);
     }

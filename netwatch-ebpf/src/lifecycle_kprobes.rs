@@ -1,10 +1,9 @@
-//! The beginning and the end of sockets by kprobes: with the rung of that name, whatever
-//! the cgroup v2 root has.
+//! The beginning and the end of sockets by kprobes, with the rung of that name.
 //!
 //! | hook | kernel prototype | when |
 //! |---|---|---|
 //! | kprobe `sock_init_data` | `(struct socket *sock, struct sock *sk)` | in `socket(2)` |
-//! | kprobe `inet_release` | `(struct socket *sock)` | at the last `close(2)` |
+//! | kprobe `inet_release` | `(struct socket *sock)` | at the last `close(2)`, where there is no `cgroup/sock_release` |
 //! | kprobe `inet_sock_destruct` | `(struct sock *sk)` | before the memory is freed |
 //! | `cgroup/sock_create` | `(struct bpf_sock *)` | in `socket(2)` |
 //!
@@ -90,7 +89,8 @@ fn end(sk: Sock<true>) {
     // SAFETY: with the table, any pointer; a map value, checked for null.
     unsafe {
         if let Some(record) = store::find(sk.0) {
-            let header = records::header(sk, ptr::null_mut(), record);
+            let mut header = records::header(sk, ptr::null_mut(), record);
+            records::add_tcp(&mut header, sk);
             records::close(sk.0, header, record);
         }
     }

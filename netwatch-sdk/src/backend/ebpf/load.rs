@@ -160,6 +160,9 @@ impl Kernel {
         }
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
         let doubled = self.preempts(rung);
+        if cgroup.is_err() {
+            self.attach_all(&mut ebpf, rung.without_cgroup, doubled)?;
+        }
         self.attach_all(&mut ebpf, rung.programs, doubled)?;
         let (mut unseen, mut awaited) = (Vec::new(), Vec::new());
         for path in rung.paths {

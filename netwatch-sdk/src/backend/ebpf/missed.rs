@@ -202,7 +202,7 @@ mod tests {
     fn a_missed_run_of_any_counting_program_is_never_exact() {
         for rung in RUNGS {
             let paths = rung.paths.iter().flat_map(|path| path.programs);
-            for program in rung.programs.iter().chain(paths) {
+            for program in rung.programs.iter().chain(rung.without_cgroup).chain(paths) {
                 let one = missed(&[(program.name, 1)]);
                 assert_ne!(
                     one.accuracy(rung.store),
@@ -260,7 +260,7 @@ mod tests {
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
         let counting = RUNGS.iter().flat_map(|rung| {
             let paths = rung.paths.iter().flat_map(|path| path.programs);
-            rung.programs.iter().chain(paths)
+            rung.programs.iter().chain(rung.without_cgroup).chain(paths)
         });
         let known: Vec<&str> = lifecycle
             .chain(counting)

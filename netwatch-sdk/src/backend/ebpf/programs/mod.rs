@@ -114,6 +114,8 @@ pub(super) struct Rung {
     pub(super) by_kprobes: bool,
     /// All of them must attach.
     pub(super) programs: &'static [Program],
+    /// And these where the programs of the cgroup v2 root do not.
+    pub(super) without_cgroup: &'static [Program],
     /// What it can do without.
     pub(super) paths: &'static [Path],
 }
@@ -227,6 +229,7 @@ pub(super) const RUNGS: &[Rung] = &[
             tracepoint("sock_recv_length"),
             tracepoint("tcp_rcv_space_adjust"),
         ],
+        without_cgroup: &[],
         paths: &[SPLICE_READ],
     },
     Rung {
@@ -239,6 +242,7 @@ pub(super) const RUNGS: &[Rung] = &[
             fexit("inet_recvmsg", 4),
             tracepoint("tcp_rcv_space_adjust"),
         ],
+        without_cgroup: &[],
         paths: &[
             Path {
                 name: "sockets of IPv6",
@@ -257,7 +261,6 @@ pub(super) const RUNGS: &[Rung] = &[
         by_kprobes: true,
         programs: &[
             kprobe("inet_sock_destruct", "inet_sock_destruct"),
-            kprobe("inet_release", "inet_release"),
             kprobe("sock_init_data", "sock_init_data"),
             kprobe("release_sock", "release_sock"),
             kprobe("skb_consume_udp", "skb_consume_udp"),
@@ -265,6 +268,7 @@ pub(super) const RUNGS: &[Rung] = &[
             kprobe("send_return", "udp_sendmsg"),
             on("tcp_rcv_space_adjust_table", "tcp_rcv_space_adjust"),
         ],
+        without_cgroup: &[kprobe("inet_release", "inet_release")],
         paths: KPROBE_PATHS,
     },
 ];
@@ -336,8 +340,10 @@ const CGROUP: &[Program] = &[SOCK_RELEASE, INGRESS, EGRESS, SOCK_CREATE];
 /// And with the table: the cookies of accepted sockets.
 const CGROUP_TABLE: &[Program] = &[SOCK_RELEASE, INGRESS, EGRESS, SOCK_CREATE, SOCK_ACCEPT];
 
-/// Where kprobes see the beginning and the end of sockets.
+/// Where kprobes see the beginning of sockets. They see the end too, but are skipped at
+/// times, and what sees it later finds UDP sockets without their port.
 const CGROUP_BESIDE_KPROBES: &[Program] = &[
+    SOCK_RELEASE,
     INGRESS,
     EGRESS,
     Program {
