@@ -49,6 +49,8 @@ pub(super) struct Loaded {
     pub(super) owners: Arc<IteratorLink>,
     /// Programs that count the calls that others are skipped for can be skipped as well.
     pub(super) doubles_are_preempted: bool,
+    /// Those of programs on returns are left out with them.
+    pub(super) doubles_are_on_returns: bool,
     /// What the rung does not see here, and why.
     pub(super) unseen: Vec<String>,
     /// Ways of bytes through modules that are not loaded yet.
@@ -196,6 +198,7 @@ impl Kernel {
         let owners = iterate(&mut ebpf, store.owners(), TASK_FILE, None, &self.btf)?;
         let mut loaded = Loaded {
             doubles_are_preempted: doubles::are_preempted(&ebpf),
+            doubles_are_on_returns: doubles::are_on_returns(&ebpf),
             ebpf,
             rung,
             store,
