@@ -59,6 +59,9 @@ const ORDINARY: usize = 4;
 const HIGHER: usize = 2;
 const PAUSE: Duration = Duration::from_micros(200);
 const LONGEST: usize = 1000;
+/// Programs on calls: what they are skipped for is never missed, with doubles that the kernel
+/// does not preempt.
+const CALLS: [&str; 4] = ["sock_send_length", "sock_recv_length", "inet_sendmsg", "inet_recvmsg"];
 
 /// Sockets that get what they send.
 struct Traffic {
@@ -224,8 +227,10 @@ fn run(sockets: Sockets) -> Result<()> {
     if skipped.is_empty() {
         return Err(unavailable("the kernel skipped no run", said));
     }
-    let runs: u64 = skipped.iter().map(|(_, runs)| runs).sum();
-    ensure!(missed <= runs / 5, "{said}");
+    // Other doubles can be skipped, as often as it happens.
+    let is_call = |limit: &&String| CALLS.iter().any(|name| limit.contains(name));
+    let missed_calls = limits.iter().find(is_call);
+    ensure!(can_be_missed || missed_calls.is_none(), "{said}: {missed_calls:?}");
     eprintln!("{said}");
     drop(open);
     Ok(())
