@@ -24,11 +24,13 @@ use super::{
     programs::{self, Place, Program, Rung, Store},
     refusal::{refusal, refusal_of_maps},
     self_test::{self, Outcome},
-    sizes::{CALLS, CLAIMS, MapSizes, NOTED, OWED},
+    sizes::{CALLS, CLAIMS, NOTED, OWED},
     symbols::Symbols,
     syscall::IteratorLink,
 };
-use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
+use crate::{
+    Error, ErrorKind, Result, backend::map_sizes::MapSizes, collector::Hook, error::chain,
+};
 
 /// The kind of iterator over open files.
 const TASK_FILE: &str = "task_file";

@@ -74,6 +74,7 @@ use netwatch_common::{
     socket::SocketRow,
 };
 
+pub(crate) use self::checks::checks;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
@@ -90,8 +91,7 @@ use self::{
     sockets::Sockets,
     watchdog::Watchdog,
 };
-pub(crate) use self::{checks::checks, sizes::MapSizes};
-use super::{Measure, feed::Feed, id_hash::IdMap};
+use super::{Measure, feed::Feed, id_hash::IdMap, map_sizes::MapSizes};
 use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
