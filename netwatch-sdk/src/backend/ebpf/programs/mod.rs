@@ -242,7 +242,6 @@ pub(super) const RUNGS: &[Rung] = &[
         paths: &[
             Path {
                 name: "sockets of IPv6",
-                function: "inet6_sendmsg",
                 unless: None,
                 module: Some("ipv6"),
                 programs: &[fexit("inet6_sendmsg", 3), fexit("inet6_recvmsg", 4)],
@@ -272,6 +271,19 @@ pub(super) const RUNGS: &[Rung] = &[
 /// The rungs of some hooks, best first.
 pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
     RUNGS.iter().filter(|rung| hooks.contains(&rung.hook))
+}
+
+/// The functions that kprobes are put on, some twice.
+pub(super) fn kprobe_functions() -> impl Iterator<Item = &'static str> {
+    let programs = |rung: &'static Rung| {
+        let paths = rung.paths.iter().flat_map(|path| path.programs);
+        rung.programs.iter().chain(paths)
+    };
+    let programs = RUNGS.iter().flat_map(programs);
+    programs.filter_map(|program| match program.place {
+        Place::KProbe(function) => Some(function),
+        _ => None,
+    })
 }
 
 /// Beginnings and ends of TCP connections and processes; needed with every rung. Ends
@@ -384,6 +396,17 @@ mod tests {
             assert_eq!(program.double().unwrap().name, *double);
             let other = program.unpreempted_double().map(|double| double.name);
             assert_eq!(other, *unpreempted);
+        }
+    }
+
+    #[test]
+    fn a_path_gives_way_to_an_earlier_one() {
+        for rung in RUNGS {
+            for (index, path) in rung.paths.iter().enumerate() {
+                assert!(path.function().is_some(), "{}", path.name);
+                let mut earlier = rung.paths[..index].iter().map(Path::function);
+                assert!(path.unless.is_none() || earlier.any(|function| function == path.unless));
+            }
         }
     }
 
