@@ -10,6 +10,10 @@
 //! classic program on a tracepoint: the kernel turns preemption off around it. Where it can
 //! be attached it is the double.
 //!
+//! The kernel also leaves out the programs on the return of a function for calls that are in
+//! it while another tracer comes or goes there (`bpf_tramp_image_put`), and counts nothing. A
+//! double on a tracepoint makes up for that too.
+//!
 //! Programs on a tracepoint run in the order in which they were attached, those on the
 //! return of a function in the opposite one (`func_add` in `kernel/tracepoint.c`,
 //! `bpf_trampoline_add_prog` in `kernel/bpf/trampoline.c`).
@@ -17,7 +21,8 @@
 //! | hook | as |
 //! |---|---|
 //! | tracepoint `sock_send_length`, `sock_recv_length` | `payload` or `fexit` |
-//! | tp_btf `sock_send_length`, `sock_recv_length`, `tcp_rcv_space_adjust` | `payload` |
+//! | tp_btf `sock_send_length`, `sock_recv_length` | `payload` or `fexit` |
+//! | tp_btf `tcp_rcv_space_adjust` | `payload` |
 //! | fexit `inet_sendmsg`, `inet_recvmsg`, `inet6_sendmsg`, `inet6_recvmsg` | `fexit` |
 //!
 //! Writes `NOTED`, `OWED` and what those files write.
@@ -94,6 +99,31 @@ fn again<const RECOVERED: u32>(work: impl FnOnce()) {
     count(RECOVERED, 1);
 }
 
+/// The same of a call, where there may be two programs on functions, one for each family.
+#[inline(always)]
+fn again_on_tracepoint<const RECOVERED: u32, const RECOVERED_V6: u32>(
+    sk: Sock<false>,
+    work: impl FnOnce(),
+) {
+    if noted(RECOVERED, RECOVERED_V6) {
+        return;
+    }
+    work();
+    recovered::<RECOVERED, RECOVERED_V6, false>(sk);
+}
+
+/// Counts a call whose program did not run.
+#[inline(always)]
+fn recovered<const RECOVERED: u32, const RECOVERED_V6: u32, const PROBE: bool>(sk: Sock<PROBE>) {
+    if doubled() != OF_FUNCTIONS {
+        count(RECOVERED, 1);
+    } else if sk.family() == AF_INET6 {
+        count(RECOVERED_V6, 1);
+    } else if sk.is_inet() {
+        count(RECOVERED, 1);
+    }
+}
+
 /// Whether one of two programs has done the work of this call.
 #[inline(always)]
 fn noted(one: u32, other: u32) -> bool {
@@ -119,13 +149,7 @@ fn always<const RECOVERED: u32, const RECOVERED_V6: u32>(event: CallEvent, is_re
         return;
     }
     let (sk, result, flags) = (event.sk(), event.result(), event.flags());
-    if doubled() != OF_FUNCTIONS {
-        count(RECOVERED, 1);
-    } else if sk.family() == AF_INET6 {
-        count(RECOVERED_V6, 1);
-    } else if sk.is_inet() {
-        count(RECOVERED, 1);
-    }
+    recovered::<RECOVERED, RECOVERED_V6, true>(sk);
     // Before, the loader does not know yet that it runs after the program.
     if result <= 0 || !seeded() {
         return;
@@ -339,16 +363,24 @@ pub fn sock_recv_length_always(ctx: TracePointContext) -> u32 {
 /// The double of `sock_send_length`, else.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length_again(ctx: BtfTracePointContext) -> i32 {
-    again::<{ counters::RECOVERED_SENDS }>(|| payload::sent(Sock::<false>(ctx.arg(0)), ctx.arg(1)));
+    let sk: Sock<false> = Sock(ctx.arg(0));
+    again_on_tracepoint::<{ counters::RECOVERED_SENDS }, { counters::RECOVERED_SENDS_V6 }>(
+        sk,
+        || {
+            payload::sent(sk, ctx.arg(1));
+        },
+    );
     0
 }
 
 /// The double of `sock_recv_length`, else.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
-    again::<{ counters::RECOVERED_RECEIVES }>(|| {
-        payload::received(Sock::<false>(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
-    });
+    let sk: Sock<false> = Sock(ctx.arg(0));
+    again_on_tracepoint::<{ counters::RECOVERED_RECEIVES }, { counters::RECOVERED_RECEIVES_V6 }>(
+        sk,
+        || payload::received(sk, ctx.arg(1), ctx.arg(2)),
+    );
     0
 }
 
@@ -366,7 +398,7 @@ pub fn tcp_rcv_space_adjust_table_again(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The double of `inet_sendmsg`.
+/// The double of `inet_sendmsg`, where the kernel has no such tracepoint.
 #[fexit(function = "inet_sendmsg")]
 pub fn inet_sendmsg_again(ctx: FExitContext) -> i32 {
     again::<{ counters::RECOVERED_SENDS }>(|| fexit::sent(&ctx));

@@ -8,7 +8,7 @@
 //! | `macos` | `nettop` joined with `lsof`, or `lsof` alone | macOS |
 //! | `estimate` | interface totals, shared out by connection count | everywhere |
 //!
-//! `feed` is how events leave a backend that has them. `ledger`, `roster`, `id_hash` and `tcp_counters` are what those that see sockets
+//! `feed` is how events leave a backend that has them, `map_sizes` what a builder chooses for `ebpf`. `ledger`, `roster`, `id_hash` and `tcp_counters` are what those that see sockets
 //! and not calls share; `userspace` starts them.
 
 pub(crate) mod estimate;
@@ -29,6 +29,7 @@ pub(crate) mod loopback;
     allow(dead_code, reason = "built and tested everywhere, used on macOS")
 )]
 mod macos;
+pub(crate) mod map_sizes;
 #[cfg(target_os = "linux")]
 mod roster;
 #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Collector, Hook, detection::Detection, ladder::Ladder};
-use crate::{Result, backend::ebpf::MapSizes, detect::Thresholds};
+use crate::{Result, backend::map_sizes::MapSizes, detect::Thresholds};
 
 /// Which way of measuring to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -3,11 +3,7 @@
 use super::{Backend, Builder, Hook, Refusal, Status};
 use crate::{
     Error, ErrorKind, Result,
-    backend::{
-        Measure,
-        ebpf::{self, MapSizes},
-        userspace,
-    },
+    backend::{Measure, ebpf, map_sizes::MapSizes, userspace},
     error::chain,
 };
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     actor::Unavailable,
-    edges::child::{Row, Started},
+    edges::child::{Report, Started},
     namespace::Namespace,
     programs,
     shape::{Pairing, Place, Shape},
@@ -103,10 +103,10 @@ impl Running {
     }
 
     /// What its collector reported.
-    pub(crate) fn rows(&mut self) -> Result<Vec<Row>> {
+    pub(crate) fn reported(&mut self) -> Result<Report> {
         loop {
-            if let Event::Rows { rows } = self.next()? {
-                return Ok(rows);
+            if let Event::Reported(report) = self.next()? {
+                return Ok(report);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    edges::child::{Row, Started},
+    edges::child::{Report, Started},
     events::attempt::Attempt,
 };
 
@@ -30,7 +30,7 @@ pub(crate) enum Event {
     /// A collector was started, or not.
     Started(Started),
     /// What that collector reported of processes.
-    Rows { rows: Vec<Row> },
+    Reported(Report),
     /// This process has said everything.
     Done { pid: u32 },
     /// The shape cannot run on this host.

@@ -24,11 +24,13 @@ use super::{
     programs::{self, Place, Program, Rung, Store},
     refusal::{refusal, refusal_of_maps},
     self_test::{self, Outcome},
-    sizes::{CALLS, CLAIMS, MapSizes, NOTED, OWED},
+    sizes::{CALLS, CLAIMS, NOTED, OWED},
     symbols::Symbols,
     syscall::IteratorLink,
 };
-use crate::{Error, ErrorKind, Result, collector::Hook, error::chain};
+use crate::{
+    Error, ErrorKind, Result, backend::map_sizes::MapSizes, collector::Hook, error::chain,
+};
 
 /// The kind of iterator over open files.
 const TASK_FILE: &str = "task_file";
@@ -51,6 +53,8 @@ pub(super) struct Loaded {
     pub(super) owners: Arc<IteratorLink>,
     /// Programs that count the calls that others are skipped for can be skipped as well.
     pub(super) doubles_are_preempted: bool,
+    /// Those of programs on returns are left out with them.
+    pub(super) doubles_are_on_returns: bool,
     /// What the rung does not see here, and why.
     pub(super) unseen: Vec<String>,
     /// Ways of bytes through modules that are not loaded yet.
@@ -234,6 +238,7 @@ impl Kernel {
         let owners = iterate(&mut ebpf, store.owners(), TASK_FILE, None, &self.btf)?;
         let mut loaded = Loaded {
             doubles_are_preempted: doubles::are_preempted(&ebpf),
+            doubles_are_on_returns: doubles::are_on_returns(&ebpf),
             ebpf,
             _probes: probes,
             rung,

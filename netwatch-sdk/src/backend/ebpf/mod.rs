@@ -76,6 +76,7 @@ use netwatch_common::{
     socket::SocketRow,
 };
 
+pub(crate) use self::checks::checks;
 use self::{
     accounts::Accounts,
     cgroup::CgroupPaths,
@@ -92,8 +93,7 @@ use self::{
     sockets::Sockets,
     watchdog::Watchdog,
 };
-pub(crate) use self::{checks::checks, sizes::MapSizes};
-use super::{Measure, feed::Feed, id_hash::IdMap};
+use super::{Measure, feed::Feed, id_hash::IdMap, map_sizes::MapSizes};
 use crate::{
     Error, ErrorKind, Result,
     collector::{Hook, MapPressure, Packets, Refusal, Status},
@@ -290,7 +290,9 @@ impl Measure for Ebpf {
         self.missed = Missed::read(&self.loaded.ebpf, &self.missed)?;
         self.untracked_calls = count(counters::UNTRACKED_CALLS);
         let accuracy = match self.missed.accuracy(self.loaded.store) {
-            Accuracy::Exact if self.lacks_calls() => Accuracy::LowerBound,
+            Accuracy::Exact if self.lacks_calls() || self.loaded.doubles_are_on_returns => {
+                Accuracy::LowerBound
+            }
             accuracy => accuracy,
         };
 
@@ -398,6 +400,13 @@ impl Measure for Ebpf {
                 "calls may be missed, as what makes up for preempted programs can be preempted \
                  itself: tracefs cannot be read, or another tracer of sock_send_length was \
                  here before"
+                    .to_owned(),
+            );
+        }
+        if self.loaded.doubles_are_on_returns {
+            limits.push(
+                "calls that wait while another tracer of inet_sendmsg or inet_recvmsg comes or \
+                 goes are not counted, so payload is a lower bound (--hook kprobe counts them)"
                     .to_owned(),
             );
         }

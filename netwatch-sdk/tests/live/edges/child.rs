@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use netwatch_sdk::{Builder, Collector, reading::Attribution};
+use netwatch_sdk::{
+    Builder, Collector,
+    reading::{Accuracy, Attribution},
+};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
@@ -35,6 +38,15 @@ pub(crate) struct Refused {
     pub(crate) message: String,
 }
 
+/// What a running collector reported.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    /// Why figures are less than exact.
+    pub(crate) limits: Vec<String>,
+    pub(crate) missed_runs: u64,
+}
+
 /// One process's row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Row {
@@ -42,6 +54,7 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) tx: u64,
     pub(crate) rx: u64,
+    pub(crate) accuracy: Accuracy,
     /// Whether wire bytes were measured.
     pub(crate) wire: bool,
 }
@@ -120,13 +133,16 @@ fn watch(actor: &Actor, builder: Builder) -> Result<()> {
                 name: process.name.clone(),
                 tx: process.payload.tx_bytes,
                 rx: process.payload.rx_bytes,
+                accuracy: process.accuracy,
                 wire: process.wire.is_some(),
             }),
             _ => None,
         });
-    tell(&Event::Rows {
+    tell(&Event::Reported(Report {
         rows: rows.collect(),
-    })?;
+        limits: collector.status().limits,
+        missed_runs: reading.lost.missed_runs,
+    }))?;
     actor.finish(&[])
 }
 

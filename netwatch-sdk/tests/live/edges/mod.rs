@@ -14,6 +14,7 @@ mod self_test;
 mod settled;
 mod several;
 mod verifier;
+mod waiting;
 mod withheld;
 
 use libtest_mimic::Trial;
@@ -31,6 +32,7 @@ pub(crate) fn by_hook() -> Vec<Trial> {
         refusals::by_hook(),
         settled::trials(),
         verifier::trials(),
+        waiting::trials(),
     ]
     .into_iter()
     .flatten()

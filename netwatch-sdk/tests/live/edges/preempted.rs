@@ -15,17 +15,14 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::programs::loaded_programs;
 use libtest_mimic::Trial;
-use netwatch_sdk::{
-    Reader,
-    reading::{Accuracy, Payload},
-};
+use netwatch_sdk::reading::{Accuracy, Payload};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
 
-use super::missed::own;
-use crate::{actor::unavailable, observe::exact, results, trial::alone};
+use super::{child::SHAPE, missed::own};
+use crate::{actor::unavailable, director::Running, observe::exact, results, trial::alone};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -48,6 +45,11 @@ pub(super) fn trials() -> Vec<Trial> {
             "preempted-short",
             "and so they are of connections that are read from once",
             || run(Sockets::Short),
+        ),
+        alone(
+            "preempted-three-capabilities",
+            "without root, what is missed is counted, and payload a lower bound",
+            without_root,
         ),
     ]
 }
@@ -130,8 +132,8 @@ fn take_priority() -> Result<()> {
     Ok(())
 }
 
-/// All of it at once, with a reading now and then; the sockets stay open.
-fn traffic(sockets: Sockets, reader: &mut Reader) -> Result<Vec<Traffic>> {
+/// All of it at once, and `meanwhile` now and then; the sockets stay open.
+fn traffic(sockets: Sockets, mut meanwhile: impl FnMut() -> Result<()>) -> Result<Vec<Traffic>> {
     let over = &AtomicBool::new(false);
     let pauses = [None; ORDINARY].into_iter().chain([Some(PAUSE); HIGHER]);
     let traffic: Result<Vec<_>> = pauses.map(|pause| Ok((Traffic::new()?, pause))).collect();
@@ -142,20 +144,20 @@ fn traffic(sockets: Sockets, reader: &mut Reader) -> Result<Vec<Traffic>> {
             .map(|(traffic, pause)| scope.spawn(move || traffic.run(sockets, pause, over)))
             .collect();
         let start = Instant::now();
-        let mut read = Ok(());
-        while read.is_ok()
+        let mut done_meanwhile = Ok(());
+        while done_meanwhile.is_ok()
             && start.elapsed() < DURATION
             && !threads.iter().any(ScopedJoinHandle::is_finished)
         {
             thread::sleep(Duration::from_millis(200));
-            read = reader.read().map(drop);
+            done_meanwhile = meanwhile();
         }
         over.store(true, Ordering::Relaxed);
         let done: Result<Vec<Traffic>> = threads
             .into_iter()
             .map(|thread| thread.join().map_err(|_| anyhow!("panicked"))?)
             .collect();
-        read?;
+        done_meanwhile?;
         done
     })
 }
@@ -179,7 +181,7 @@ fn run(sockets: Sockets) -> Result<()> {
     };
     let mut reader = builder.start()?.reader();
     let before = own(&reader.read()?);
-    let traffic = traffic(sockets, &mut reader)?;
+    let traffic = traffic(sockets, || Ok(reader.read().map(drop)?))?;
     let moved: Vec<Payload> = traffic.iter().map(|part| part.moved).collect();
     let open = (sockets != Sockets::Closed).then_some(traffic);
     let skipped = skipped()?;
@@ -227,6 +229,29 @@ fn run(sockets: Sockets) -> Result<()> {
     eprintln!("{said}");
     drop(open);
     Ok(())
+}
+
+/// The same with a collector that cannot read tracefs, in another process.
+fn without_root() -> Result<()> {
+    let mut child = Running::start(&SHAPE, "three-capabilities", &[], None)?;
+    if let Some(refused) = child.started()?.refused {
+        return Err(anyhow!("{}: {}", refused.kind, refused.message));
+    }
+    child.paused()?;
+    let traffic = traffic(Sockets::Open, || Ok(()))?;
+    child.go()?;
+    let report = child.reported()?;
+    let row = report.rows.iter().find(|row| row.pid == std::process::id());
+    let sum = |of: fn(&Payload) -> u64| traffic.iter().map(|part| of(&part.moved)).sum::<u64>();
+    let moved = (sum(|moved| moved.tx_bytes), sum(|moved| moved.rx_bytes));
+    let row = row.context("no row")?;
+    report.check(row, moved)?;
+    let most = LONGEST as u64 * report.missed_runs;
+    let off = (moved.0 - row.tx, moved.1 - row.rx);
+    ensure!(off.0 <= most && off.1 <= most, "off {off:?}, {} runs missed", report.missed_runs);
+    eprintln!("off {off:?}, {} runs missed, {:?}", report.missed_runs, row.accuracy);
+    child.done()?;
+    child.release()
 }
 
 /// How many runs the kernel skipped of the programs that this process holds, by name.

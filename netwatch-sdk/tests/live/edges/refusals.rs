@@ -129,7 +129,7 @@ fn gives_way(role: &str, source: &str, hook: Option<&str>, says: &[&str]) -> Res
     }
     child.paused()?;
     child.go()?;
-    child.rows()?;
+    child.reported()?;
     child.done()?;
     child.release()
 }
@@ -226,11 +226,11 @@ fn starts_or_says(role: &'static str, way_out: &str) -> Result<()> {
     let Some(refused) = started.refused else {
         child.paused()?;
         child.go()?;
-        child.rows()?;
+        child.reported()?;
         child.done()?;
         child.release()?;
-        let (_, truth, rows) = collect(role)?;
-        return check(&truth, &rows, true);
+        let (_, truth, report) = collect(role)?;
+        return check(&truth, &report, true);
     };
     child.done()?;
     ensure!(

@@ -46,7 +46,7 @@ fn run() -> Result<()> {
     }
     ensure!(seen > 4, "only {seen} programs");
     child.go()?;
-    child.rows()?;
+    child.reported()?;
     child.done()?;
     child.release()
 }

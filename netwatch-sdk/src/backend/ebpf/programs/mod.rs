@@ -129,60 +129,77 @@ impl Rung {
     }
 }
 
-/// Programs that count calls, and their doubles, see `netwatch-ebpf/src/doubles.rs`. Of a
-/// double there may be another that the kernel does not preempt; that needs tracefs.
-const DOUBLES: &[(&str, &str, Option<&str>)] = &[
+/// Programs that count calls, and their doubles, best first; see `netwatch-ebpf/src/doubles.rs`.
+/// Those of `_always` need tracefs and are not preempted. On a tracepoint of calls (Linux 6.3)
+/// a double also makes up for what a program on a return is left out of.
+const DOUBLES: &[(&str, &[&str])] = &[
     (
         "sock_send_length",
-        "sock_send_length_again",
-        Some("sock_send_length_always"),
+        &["sock_send_length_always", "sock_send_length_again"],
     ),
     (
         "sock_recv_length",
-        "sock_recv_length_again",
-        Some("sock_recv_length_always"),
+        &["sock_recv_length_always", "sock_recv_length_again"],
     ),
-    ("tcp_rcv_space_adjust", "tcp_rcv_space_adjust_again", None),
+    ("tcp_rcv_space_adjust", &["tcp_rcv_space_adjust_again"]),
     (
         "tcp_rcv_space_adjust_table",
-        "tcp_rcv_space_adjust_table_again",
-        None,
+        &["tcp_rcv_space_adjust_table_again"],
     ),
     (
         "inet_sendmsg",
-        "inet_sendmsg_again",
-        Some("sock_send_length_always"),
+        &[
+            "sock_send_length_always",
+            "sock_send_length_again",
+            "inet_sendmsg_again",
+        ],
     ),
     (
         "inet_recvmsg",
-        "inet_recvmsg_again",
-        Some("sock_recv_length_always"),
+        &[
+            "sock_recv_length_always",
+            "sock_recv_length_again",
+            "inet_recvmsg_again",
+        ],
     ),
     (
         "inet6_sendmsg",
-        "inet6_sendmsg_again",
-        Some("sock_send_length_always"),
+        &[
+            "sock_send_length_always",
+            "sock_send_length_again",
+            "inet6_sendmsg_again",
+        ],
     ),
     (
         "inet6_recvmsg",
-        "inet6_recvmsg_again",
-        Some("sock_recv_length_always"),
+        &[
+            "sock_recv_length_always",
+            "sock_recv_length_again",
+            "inet6_recvmsg_again",
+        ],
     ),
 ];
 
 impl Program {
-    /// What does its work where the kernel skips it.
-    pub(super) fn double(self) -> Option<Self> {
-        let (_, name, _) = *DOUBLES.iter().find(|(name, ..)| *name == self.name)?;
-        Some(Self { name, ..self })
+    /// What does its work where it does not run, best first; the last is where it is.
+    pub(super) fn doubles(self) -> impl Iterator<Item = Self> {
+        let found = DOUBLES.iter().find(|(name, _)| *name == self.name);
+        let names = found.map_or(&[][..], |(_, doubles)| doubles);
+        names.iter().map(move |name| {
+            let place = match (name.strip_suffix("_always"), name.strip_suffix("_again")) {
+                (Some(tracepoint), _) => Place::TracePoint(tracepoint),
+                (_, Some(tracepoint)) if self.is_on_return() && tracepoint != self.name => {
+                    Place::TpBtf(tracepoint)
+                }
+                _ => self.place,
+            };
+            Self { name, place }
+        })
     }
 
-    /// The same, not preempted, if it can be attached.
-    pub(super) fn unpreempted_double(self) -> Option<Self> {
-        let (.., name) = *DOUBLES.iter().find(|(name, ..)| *name == self.name)?;
-        let name = name?;
-        let place = Place::TracePoint(name.strip_suffix("_always")?);
-        Some(Self { name, place })
+    /// Whether it is on the return of a function.
+    pub(super) const fn is_on_return(self) -> bool {
+        matches!(self.place, Place::FExit(..))
     }
 }
 
@@ -385,17 +402,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_double_is_of_a_program_of_a_rung() {
-        for (name, double, unpreempted) in DOUBLES {
+    fn every_double_is_of_a_program_of_a_rung_and_the_last_is_where_it_is() {
+        for (name, doubles) in DOUBLES {
             let mut programs = RUNGS.iter().flat_map(|rung| {
                 let paths = rung.paths.iter().flat_map(|path| path.programs);
                 rung.programs.iter().chain(paths)
             });
             let program = programs.find(|program| program.name == *name);
             let program = program.expect(name);
-            assert_eq!(program.double().unwrap().name, *double);
-            let other = program.unpreempted_double().map(|double| double.name);
-            assert_eq!(other, *unpreempted);
+            let places: Vec<String> = program.doubles().map(|one| one.place.to_string()).collect();
+            assert_eq!(places.len(), doubles.len());
+            assert_eq!(places.last(), Some(&program.place.to_string()));
         }
     }
 
