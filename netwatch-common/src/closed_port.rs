@@ -13,9 +13,7 @@ pub struct ClosedPort {
     /// `AF_INET` or `AF_INET6`, of the addresses.
     pub family: u16,
     /// `IPPROTO_TCP` or `IPPROTO_UDP`.
-    pub protocol: u8,
-    /// Always 0.
-    pub reserved: [u8; 3],
+    pub protocol: u32,
 }
 
 /// When, and at which of this host's addresses.

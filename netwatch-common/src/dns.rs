@@ -20,12 +20,12 @@ pub const ALWAYS: u32 = 1;
 pub const WHILE_TOLD: u32 = 2;
 
 /// [`DnsRow::kind`]: a client sent it.
-pub const SENT: u8 = 0;
+pub const SENT: u16 = 0;
 /// [`DnsRow::kind`]: it arrived at a client.
-pub const RECEIVED: u8 = 1;
+pub const RECEIVED: u16 = 1;
 /// [`DnsRow::kind`]: no message; the owner's socket has answered on port 53, or was
 /// asked there. Comes once a socket, before anything the owner asks because of that.
-pub const SERVES: u8 = 2;
+pub const SERVES: u16 = 2;
 
 /// One message, at the client's socket.
 #[repr(C)]
@@ -53,9 +53,9 @@ pub struct DnsRow {
     /// Host order.
     pub remote_port: u16,
     /// [`SENT`], [`RECEIVED`] or [`SERVES`].
-    pub kind: u8,
+    pub kind: u16,
     /// Always 0.
-    pub reserved: [u8; 5],
+    pub reserved: u32,
     /// Its first bytes; those beyond `length` mean nothing.
     pub message: [u8; KEPT],
 }

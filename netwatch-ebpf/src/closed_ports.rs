@@ -118,8 +118,7 @@ fn note(skb: Skb) {
         source,
         port: to,
         family,
-        protocol,
-        reserved: [0; 3],
+        protocol: protocol.into(),
     };
     let tried = Tried {
         // SAFETY: always allowed.

@@ -37,6 +37,7 @@ use crate::{
     kernel::{AF_INET, AF_INET6},
     maps::{DNS, count, counter},
     packets::{UDP, headers},
+    words,
 };
 
 /// When the messages are wanted, see `netwatch_common::dns`. Patched before the programs
@@ -152,13 +153,13 @@ unsafe fn take<const EGRESS: bool>(
     unsafe {
         (*row_at).at_ns = bpf_ktime_get_boot_ns();
         (*row_at).cookie = bpf_get_socket_cookie(ctx.as_ptr());
-        (*row_at).owner = (*record).owner;
-        (*row_at).comm = (*record).comm;
+        words::copy(&raw const (*record).owner, &raw mut (*row_at).owner);
+        words::copy(&raw const (*record).comm, &raw mut (*row_at).comm);
         (*row_at).length = length;
         (*row_at).local_port = local_port;
         (*row_at).remote_port = remote_port;
         (*row_at).kind = if EGRESS { SENT } else { RECEIVED };
-        (*row_at).reserved = [0; 5];
+        (*row_at).reserved = 0;
         addresses::<EGRESS>(ctx, sk, row_at);
         // Read back, or the compiler knows the lower bound and leaves the check out that
         // the verifier wants to see; which before 6.2 learns nothing from `!= 0`.
@@ -191,8 +192,8 @@ macro_rules! field {
 unsafe fn addresses<const EGRESS: bool>(ctx: &SkBuffContext, sk: *mut bpf_sock, row: *mut DnsRow) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*row).local = [0; 2];
-        (*row).remote = [0; 2];
+        words::clear(&raw mut (*row).local);
+        words::clear(&raw mut (*row).remote);
         if (*sk).dst_port != 0 {
             if (*sk).family as u16 == AF_INET6 {
                 (*row).family = AF_INET6;
@@ -272,7 +273,7 @@ unsafe fn serves(record: *mut SocketRecord) {
         };
         (*record).serves_dns = 1;
         let row_at: *mut DnsRow = row.as_mut_ptr();
-        (*row_at).owner = (*record).owner;
+        words::copy(&raw const (*record).owner, &raw mut (*row_at).owner);
         (*row_at).kind = SERVES;
         row.submit(wakeup());
     }

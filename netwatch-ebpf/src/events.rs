@@ -31,6 +31,7 @@ use crate::{
     maps::{EVENTS, LISTENERS, PROCESSES, count, counter},
     records,
     store::{self, in_table},
+    words,
 };
 
 #[inline(always)]
@@ -268,11 +269,7 @@ pub unsafe fn listening<const PROBE: bool>(sk: Sock<PROBE>, record: *const Socke
             if !listener.is_null() {
                 (*listener).owner.start_ns = (*record).owner.start_ns;
                 (*listener).owner.tgid = (*record).owner.tgid;
-                let from = (&raw const (*record).comm).cast::<u64>();
-                let to = (&raw mut (*listener).comm).cast::<u64>();
-                for half in 0..2 {
-                    to.add(half).write_volatile(from.add(half).read_volatile());
-                }
+                words::copy(&raw const (*record).comm, &raw mut (*listener).comm);
             }
         } else {
             bpf_sk_storage_delete((&raw const LISTENERS).cast_mut().cast(), sk.0);

@@ -40,6 +40,7 @@ use crate::{
     kernel::{AF_INET6, IPPROTO_TCP, TCP_CLOSE},
     maps::{FLOWS, OWNERS, count, tester},
     packets::{self, PASS},
+    words,
 };
 
 const ALLOW: i32 = 1;
@@ -129,32 +130,12 @@ unsafe fn find_or_make(cookie: u64, sk: *mut c_void) -> Option<(*mut Flow, bool)
         (*flow).seen_ns = bpf_ktime_get_boot_ns();
         let owner = owner_of(sk, 0);
         if !owner.is_null() {
-            copy(
-                (&raw const (*owner).key).cast(),
-                (&raw mut (*flow).row.record.owner).cast(),
-            );
-            copy(
-                (&raw const (*owner).comm).cast(),
-                (&raw mut (*flow).row.record.comm).cast(),
-            );
+            let record = &raw mut (*flow).row.record;
+            words::copy(&raw const (*owner).key, &raw mut (*record).owner);
+            words::copy(&raw const (*owner).comm, &raw mut (*record).comm);
         }
     }
     Some((flow, true))
-}
-
-/// Copies 16 bytes. The compiler's own copy subtracts pointers, which takes
-/// `CAP_PERFMON`.
-///
-/// # Safety
-///
-/// Both are in map values, checked for null.
-#[inline(always)]
-unsafe fn copy(from: *const u64, to: *mut u64) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        to.write_volatile(from.read_volatile());
-        to.add(1).write_volatile(from.add(1).read_volatile());
-    }
 }
 
 /// # Safety

@@ -45,6 +45,7 @@ mod processes;
 mod records;
 mod store;
 mod tasks;
+mod words;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

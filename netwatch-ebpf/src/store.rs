@@ -224,7 +224,7 @@ unsafe fn set_once<const TABLE: bool>(
         if !TABLE && !in_table() {
             return atomic::claim(place, number);
         }
-        if CLAIMS.insert(lock, *holder, BPF_NOEXIST.into()).is_err() {
+        if CLAIMS.insert(lock, holder, BPF_NOEXIST.into()).is_err() {
             return false;
         }
         let is_free = ptr::read_volatile(place) == 0;

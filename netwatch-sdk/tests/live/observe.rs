@@ -141,11 +141,27 @@ impl Observer {
     }
 }
 
+/// A collector that several tests share, or why there is none.
+type Shared = OnceLock<Result<Mutex<Observer>, String>>;
+
 /// The collector that most tests share, so that its readings also overlap.
 pub(crate) fn shared() -> Result<MutexGuard<'static, Observer>> {
-    static SHARED: OnceLock<Result<Mutex<Observer>, String>> = OnceLock::new();
-    let started = SHARED.get_or_init(|| {
-        let observer = Observer::with(|builder| builder);
+    static SHARED: Shared = OnceLock::new();
+    lock(&SHARED, |builder| builder)
+}
+
+/// The same with the records of sockets in a table.
+pub(crate) fn shared_in_table() -> Result<MutexGuard<'static, Observer>> {
+    static SHARED: Shared = OnceLock::new();
+    lock(&SHARED, Builder::in_table)
+}
+
+fn lock(
+    shared: &'static Shared,
+    settings: fn(Builder) -> Builder,
+) -> Result<MutexGuard<'static, Observer>> {
+    let started = shared.get_or_init(|| {
+        let observer = Observer::with(settings);
         observer.map(Mutex::new).map_err(|error| {
             let unavailable = error.is::<crate::actor::Unavailable>();
             if unavailable {
@@ -167,6 +183,12 @@ pub(crate) fn shared() -> Result<MutexGuard<'static, Observer>> {
 }
 
 impl Observation {
+    /// Without the sockets that were seen before: a namespace's number is used again.
+    pub(crate) fn since(mut self, before: &Self) -> Self {
+        self.sockets.retain(|key, _| !before.sockets.contains_key(key));
+        self
+    }
+
     fn add(&mut self, reading: &Reading) {
         self.lost = reading.lost;
         for process in &reading.processes {

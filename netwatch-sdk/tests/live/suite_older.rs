@@ -13,33 +13,49 @@ use crate::{
     truth::{Truth, Way},
 };
 
+const SHAPES: [&str; 4] = [
+    "older-sockets-v4",
+    "older-sockets-v6",
+    "older-sockets-mapped",
+    "older-sockets-namespace-v4",
+];
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let names = [
-        "older-sockets-v4",
-        "older-sockets-v6",
-        "older-sockets-mapped",
-        "older-sockets-namespace-v4",
-    ];
-    let about = "bytes count from the start of the collector on, idle ones are listed";
-    let older = |name: &'static str| trial(name, about, move || moving(name));
-    let mut trials: Vec<Trial> = names.into_iter().map(older).collect();
-    let about = "a thousand sockets that moved nothing are listed with their owners at once";
-    trials.push(trial("older-idle", about, idle));
-    trials
+    vec![
+        trial(
+            "older-sockets",
+            "bytes count from the start of the collector on: v4, v6, v4-mapped, other namespaces",
+            moving,
+        ),
+        trial(
+            "older-idle",
+            "a thousand sockets that moved nothing are listed with their owners at once",
+            idle,
+        ),
+    ]
 }
 
-fn moving(name: &str) -> Result<()> {
+fn moving() -> Result<()> {
     let _quiet = quiet::among_others();
-    let shape: &Shape = shape::named(name).context("no such shape")?;
-    let mut run = Run::start(shape)?;
-    run.paused()?;
+    let shapes = SHAPES.map(shape::named);
+    let shapes: Vec<&Shape> = shapes.into_iter().flatten().collect();
+    ensure!(shapes.len() == SHAPES.len(), "no such shape");
+    let mut runs = Vec::new();
+    for shape in &shapes {
+        let mut run = Run::start(shape)?;
+        run.paused()?;
+        runs.push(run);
+    }
     let mut observer = Observer::with(|builder| builder)?;
-    run.go()?;
-    let truth = run.done()?;
-    cross_check(shape, &truth)?;
-    compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
-    run.release()?;
-    compare(&truth, &observer.read()?, Moment::Over).expect_none()
+    for (shape, mut run) in shapes.iter().zip(runs) {
+        run.go()?;
+        let truth = run.done()?;
+        cross_check(shape, &truth)?;
+        compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
+        run.release()?;
+        compare(&truth, &observer.read()?, Moment::Over).expect_none()?;
+    }
+    Ok(())
 }
 
 fn idle() -> Result<()> {

@@ -9,7 +9,7 @@ use netwatch_sdk::reading::Rtt;
 use crate::{
     compare::{Moment, compare},
     conservation::{Offload, Pair, check_rows, settle, talk},
-    observe::{Observation, Observer},
+    observe::{self, Observation},
     quiet,
     shape::Family,
     trial::trial,
@@ -38,7 +38,6 @@ fn round_trips(delay: u64) -> Result<()> {
     let _alone = quiet::alone();
     let pair = Pair::new(Offload::On)?;
     pair.left.impair(Duration::ZERO, 0)?;
-    let mut observer = Observer::with(|builder| builder)?;
     // Emulated code is slow the first time.
     let (mut client, mut server, _) = talk(&pair, "paced-requests", Family::V4)?;
     client.release()?;
@@ -47,7 +46,7 @@ fn round_trips(delay: u64) -> Result<()> {
     pair.left.impair(delay, 0)?;
     for attempt in 1..=ATTEMPTS {
         let (mut client, mut server, truth) = talk(&pair, "paced-requests", Family::V4)?;
-        let seen = observer.read()?;
+        let seen = observe::shared()?.read()?;
         compare(&truth, &seen, Moment::Open).expect_none()?;
         client.release()?;
         server.release()?;
@@ -83,10 +82,10 @@ fn loss() -> Result<()> {
     let _quiet = quiet::among_others();
     let pair = Pair::new(Offload::Off)?;
     pair.right.impair(Duration::ZERO, LOSS_PERCENT)?;
-    let mut observer = Observer::with(|builder| builder)?;
+    let before = observe::shared()?.read()?;
     let (left, right) = (pair.left.watch()?, pair.right.watch()?);
     let (mut client, mut server, truth) = talk(&pair, "lossy-transfer", Family::V4)?;
-    let seen = observer.read()?;
+    let seen = observe::shared()?.read()?.since(&before);
     compare(&truth, &seen, Moment::Open).expect_none()?;
     let (on_left, on_right) = settle(&pair, &left, &right, Offload::Off)?;
     left.capture.finish()?;

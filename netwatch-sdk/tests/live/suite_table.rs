@@ -2,12 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use netwatch_sdk::Builder;
 
 use crate::{
     compare::{Moment, compare},
     director::{Run, cross_check},
-    observe::Observer,
+    observe::{self, Observer},
     quiet, results, shape,
     trial::trial,
 };
@@ -33,14 +32,14 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn check(shape: &str) -> Result<()> {
     let _quiet = quiet::among_others();
-    let mut observer = Observer::with(Builder::in_table)?;
+    observe::shared_in_table()?.read()?;
     let shape = shape::named(shape).context("no such shape")?;
     let mut run = Run::start(shape)?;
     let truth = run.done()?;
     cross_check(shape, &truth)?;
-    compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
+    compare(&truth, &observe::shared_in_table()?.read()?, Moment::Open).expect_none()?;
     run.release()?;
-    compare(&truth, &observer.read()?, Moment::Over).expect_none()
+    compare(&truth, &observe::shared_in_table()?.read()?, Moment::Over).expect_none()
 }
 
 fn full() -> Result<()> {

@@ -1,26 +1,48 @@
 //! Loads programs of the object and attaches them, each where it belongs.
 
-use std::{fs::File, os::fd::AsFd as _};
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use aya::{
     Ebpf,
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, SockOps,
-        TracePoint,
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, FExit, Iter, KProbe, ProbeKind,
+        ProgramError, SockOps, TracePoint,
     },
+    sys::SyscallError,
 };
 
 use super::{
     maps::map,
     object::missing,
-    programs::{Place, Program},
+    probe,
+    programs::{Path, Place, Program},
     refusal::refusal,
     syscall::IteratorLink,
 };
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
+
+/// Attaches the programs of a path, and says whether the kernel has its function.
+pub(super) fn attach_path(
+    path: &Path,
+    mut attach_all: impl FnMut(&[Program]) -> Result<()>,
+) -> Result<bool> {
+    let (first, others) = path.programs.split_at(1.min(path.programs.len()));
+    match attach_all(first) {
+        Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+        Err(error) => Err(error),
+        Ok(()) => attach_all(others).map(|()| true),
+    }
+}
 
 /// Loads and attaches programs, or names the one that fails. Those of a cgroup need it,
 /// others the kernel's BTF.
+///
+/// # Errors
+///
+/// `Missing` where the kernel has no such function, now.
 pub(super) fn attach_all(
     ebpf: &mut Ebpf,
     programs: &[Program],
@@ -28,10 +50,44 @@ pub(super) fn attach_all(
     cgroup: Option<&File>,
 ) -> Result<()> {
     for program in programs {
-        attach(ebpf, program, btf, cgroup)
-            .map_err(|error| refusal(&format!("{} ({})", program.name, program.place), &*error))?;
+        attach(ebpf, program, btf, cgroup).map_err(|error| {
+            if let Place::KProbe(function) = program.place
+                && has_no_function(&*error)
+            {
+                return no_function(function);
+            }
+            refusal(&format!("{} ({})", program.name, program.place), &*error)
+        })?;
     }
     Ok(())
+}
+
+/// Of a kprobe.
+fn has_no_function(error: &(dyn std::error::Error + 'static)) -> bool {
+    let Some(ProgramError::SyscallError(SyscallError { call, io_error })) = error.downcast_ref()
+    else {
+        return false;
+    };
+    *call == "perf_event_open" && io_error.raw_os_error() == Some(libc::ENOENT)
+}
+
+/// Loads a program, unless it is, and attaches it to a function by its address.
+pub(super) fn attach_at(ebpf: &mut Ebpf, program: &Program, address: u64) -> Result<OwnedFd> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        refusal(&format!("{} ({})", program.name, program.place), error)
+    };
+    let found = find_mut::<KProbe>(ebpf, program.name)?;
+    if found.fd().is_err() {
+        found.load().map_err(|error| failed(&error))?;
+    }
+    let on_return = matches!(found.kind(), ProbeKind::Return);
+    let fd = found.fd().map_err(|error| failed(&error))?;
+    probe::attach(fd.as_fd(), address, on_return).map_err(|error| failed(&error))
+}
+
+/// The error of a function that the kernel does not have, or not yet.
+pub(super) fn no_function(function: &str) -> Error {
+    Error::new(ErrorKind::Missing, format!("this kernel has no {function}"))
 }
 
 fn attach(

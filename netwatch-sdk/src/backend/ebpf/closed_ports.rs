@@ -1,6 +1,6 @@
 //! Attempts at closed ports, as `netwatch-ebpf`'s `closed_ports` noted them, and what it needs.
 
-use std::{os::fd::AsFd as _, time::Duration};
+use std::{os::fd::AsFd as _, sync::OnceLock, time::Duration};
 
 use aya::Ebpf;
 use netwatch_common::{
@@ -29,6 +29,10 @@ const SPLIT: &str = "kfree_skb.part.0";
 ///
 /// Where it does not say who drops it either.
 pub(super) fn receivers(layout: &Layout, symbols: &Symbols) -> Result<Receivers> {
+    static KNOWN: OnceLock<Receivers> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
     if layout.no_socket.is_some() {
         return Ok(NO_RECEIVERS);
     }
@@ -40,7 +44,12 @@ pub(super) fn receivers(layout: &Layout, symbols: &Symbols) -> Result<Receivers>
             ),
         ));
     }
-    symbols.extents(programs::RECEIVERS)
+    let found = symbols.extents(programs::RECEIVERS)?;
+    // Where they are hidden now, they may not be later.
+    if found != NO_RECEIVERS {
+        return Ok(*KNOWN.get_or_init(|| found));
+    }
+    Ok(found)
 }
 
 /// Attaches the program that sees them.

@@ -1,11 +1,11 @@
 //! Loads the object, climbs the ladder, attaches, and lists the older sockets.
 
 use std::{
-    cell::OnceCell,
+    collections::HashMap,
     fs::File,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use aya::{Ebpf, EbpfLoader, maps::MapData};
@@ -13,7 +13,7 @@ use netwatch_common::counters;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    attach::{attach_all, iterate, load_iterator},
+    attach::{attach_all, attach_at, attach_path, iterate, load_iterator, no_function},
     causes, cgroup,
     closed_ports::{self, NO_RECEIVERS, Receivers},
     doubles, interpreter,
@@ -39,6 +39,8 @@ const TASK_FILE: &str = "task_file";
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
+    /// Kprobes that aya did not attach.
+    _probes: Vec<OwnedFd>,
     pub(super) rung: &'static Rung,
     pub(super) store: Store,
     /// Why better rungs than `rung` do not run.
@@ -73,7 +75,6 @@ struct Kernel {
     layout: Layout,
     btf: aya::Btf,
     symbols: Symbols,
-    receivers: OnceCell<Receivers>,
 }
 
 /// Loads and attaches everything, with the first of the hooks that also counts; or says
@@ -101,7 +102,6 @@ impl Kernel {
             btf: aya::Btf::from_sys_fs()
                 .map_err(|error| refusal("the kernel's BTF cannot be read", &error))?,
             symbols: Symbols::default(),
-            receivers: OnceCell::new(),
         })
     }
 
@@ -123,27 +123,59 @@ impl Kernel {
     }
 
     /// [`attach_all`], of programs on functions of the prototypes that they were made for.
-    fn attach_all(&self, ebpf: &mut Ebpf, programs: &[Program], doubled: bool) -> Result<()> {
+    fn attach_all(
+        &self,
+        ebpf: &mut Ebpf,
+        probes: &mut Vec<OwnedFd>,
+        programs: &[Program],
+        doubled: bool,
+    ) -> Result<()> {
         for program in programs {
-            if let Place::FExit(function, parameters) = program.place
-                && self.layout.parameters(function) != Some(parameters)
-            {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("this kernel has no {function} with {parameters} parameters"),
-                ));
+            if let Place::FExit(function, parameters) = program.place {
+                match self.layout.parameters(function) {
+                    Some(has) if has == parameters => {}
+                    Some(_) => {
+                        return Err(Error::new(
+                            ErrorKind::Unsupported,
+                            format!("this kernel's {function} has not {parameters} parameters"),
+                        ));
+                    }
+                    None => return Err(no_function(function)),
+                }
             }
             if matches!(program.place, Place::FExit(..)) && !self.layout.trampolines_are_safe {
                 self.is_safe_without(programs::UNSAFE_TRAMPOLINES)?;
             }
         }
-        if !doubled {
-            return attach_all(ebpf, programs, Some(&self.btf), None);
-        }
         for program in programs {
-            doubles::attach(ebpf, *program, &self.btf)?;
+            if doubled {
+                doubles::attach(ebpf, *program, &self.btf)?;
+            } else if let Place::KProbe(function) = program.place
+                && let Some(address) = self.address(function)?
+            {
+                probes.push(attach_at(ebpf, program, address)?);
+            } else {
+                attach_all(ebpf, &[*program], Some(&self.btf), None)?;
+            }
         }
         Ok(())
+    }
+
+    /// Where a function is that kprobes are put on, in kernels that look long for a name.
+    fn address(&self, function: &str) -> Result<Option<u64>> {
+        static KNOWN: OnceLock<HashMap<&str, u64>> = OnceLock::new();
+        // Of the same age as those whose symbols `receivers` needs.
+        if self.layout.no_socket.is_some() {
+            return Ok(None);
+        }
+        let known = match KNOWN.get() {
+            Some(known) => known,
+            None => {
+                let found = self.symbols.addresses(programs::kprobe_functions())?;
+                KNOWN.get_or_init(|| found)
+            }
+        };
+        Ok(known.get(function).copied())
     }
 
     /// Loads and attaches everything with this rung, and tests it.
@@ -164,29 +196,39 @@ impl Kernel {
         }
         let (mut ebpf, cgroup) = self.with_cgroup(rung, sizes, store)?;
         let doubled = self.preempts(rung);
-        if cgroup.is_err() {
-            self.attach_all(&mut ebpf, rung.without_cgroup, doubled)?;
-        }
-        self.attach_all(&mut ebpf, rung.programs, doubled)?;
-        let (mut unseen, mut awaited) = (Vec::new(), Vec::new());
+        let mut probes = Vec::new();
+        let programs = match &cgroup {
+            Ok(_) => rung.programs.to_vec(),
+            Err(_) => [rung.without_cgroup, rung.programs].concat(),
+        };
+        let attached = self.attach_all(&mut ebpf, &mut probes, &programs, doubled);
+        attached.map_err(|error| match error.kind() {
+            // There is nothing to install.
+            ErrorKind::Missing => Error::new(ErrorKind::Unsupported, chain(&error)),
+            _ => error,
+        })?;
+        let (mut unseen, mut awaited, mut there) = (Vec::new(), Vec::new(), Vec::new());
         for path in rung.paths {
-            let elsewhere = path.unless.map(|function| self.symbols.has(function));
-            if elsewhere.transpose()? == Some(true) {
+            if path.unless.is_some() && there.contains(&path.unless) {
                 continue;
             }
-            // To read all symbols takes longer.
-            let is_known = self.layout.parameters(path.function).is_some();
-            if !is_known && !self.symbols.has(path.function)? {
-                match path.module {
+            match attach_path(path, |programs| {
+                self.attach_all(&mut ebpf, &mut probes, programs, doubled)
+            }) {
+                Ok(true) => there.push(path.function()),
+                Ok(false) => match path.module {
+                    // Fexit needs the module's own BTF.
+                    Some(module) if is_loaded(module) && !rung.by_kprobes => {
+                        unseen.push(format!("{}: it is in a kernel module", path.name));
+                    }
                     Some(module) if is_loaded(module) => {}
                     Some(_) if rung.by_kprobes => awaited.push(*path),
                     Some(_) => {
                         unseen.push(format!("{}: its kernel module is not loaded", path.name));
                     }
                     None => {}
-                }
-            } else if let Err(why) = self.attach_all(&mut ebpf, path.programs, doubled) {
-                unseen.push(format!("{}: {}", path.name, chain(&why)));
+                },
+                Err(why) => unseen.push(format!("{}: {}", path.name, chain(&why))),
             }
         }
         let closed_ports = match sizes.closed_ports {
@@ -202,6 +244,7 @@ impl Kernel {
             doubles_are_preempted: doubles::are_preempted(&ebpf),
             doubles_are_on_returns: doubles::are_on_returns(&ebpf),
             ebpf,
+            _probes: probes,
             rung,
             store,
             refused: Vec::new(),
@@ -225,11 +268,7 @@ impl Kernel {
     }
 
     fn receivers(&self) -> Result<Receivers> {
-        if let Some(receivers) = self.receivers.get() {
-            return Ok(*receivers);
-        }
-        let receivers = closed_ports::receivers(&self.layout, &self.symbols)?;
-        Ok(*self.receivers.get_or_init(|| receivers))
+        closed_ports::receivers(&self.layout, &self.symbols)
     }
 
     /// The maps, the programs that every rung needs, and those of the cgroup v2 root where
@@ -351,16 +390,12 @@ impl Loaded {
             .partition(|path| path.module.is_some_and(is_loaded));
         self.awaited = awaited;
         let loaded: Vec<programs::Path> = loaded;
-        if loaded.is_empty() {
-            return Ok(());
-        }
-        let symbols = Symbols::default();
         for path in loaded {
-            if !symbols.has(path.function)? {
-                continue;
-            }
-            match attach_all(&mut self.ebpf, path.programs, None, None) {
-                Ok(()) => self.late.push(path.name),
+            match attach_path(&path, |programs| {
+                attach_all(&mut self.ebpf, programs, None, None)
+            }) {
+                Ok(true) => self.late.push(path.name),
+                Ok(false) => {}
                 Err(why) => self.unseen.push(format!("{}: {}", path.name, chain(&why))),
             }
         }

@@ -6,6 +6,7 @@
 //! | `offsets` | where this kernel keeps the fields they read |
 //! | `load` | climbing the ladder: loading, testing, listing the older sockets |
 //! | `attach`, `doubles` | loading and attaching one program, or with its double |
+//! | `symbols`, `probe` | where functions are, and kprobes there |
 //! | `sizes` | how large the maps are |
 //! | `self_test`, `causes` | whether a rung counts, and why one does not |
 //! | `watchdog` | noticing that it has stopped |
@@ -47,6 +48,7 @@ mod missed;
 mod object;
 mod offsets;
 mod order;
+mod probe;
 mod programs;
 mod pump;
 mod refusal;

@@ -1,6 +1,6 @@
 //! Which functions and variables the running kernel has, from `/proc/kallsyms`.
 
-use std::{cell::OnceCell, fs};
+use std::{cell::OnceCell, collections::HashMap, fs};
 
 use crate::{Error, Result};
 
@@ -27,6 +27,15 @@ impl Symbols {
         Ok(extents(self.lines()?, functions))
     }
 
+    /// Where functions of the kernel itself begin, which never changes: none that a module has,
+    /// whose name another has too, or whose address is hidden.
+    pub(super) fn addresses(
+        &self,
+        functions: impl Iterator<Item = &'static str>,
+    ) -> Result<HashMap<&'static str, u64>> {
+        Ok(addresses(self.lines()?, functions))
+    }
+
     fn lines(&self) -> Result<&[u8]> {
         if let Some(lines) = self.lines.get() {
             return Ok(lines);
@@ -42,6 +51,28 @@ fn has(lines: &[u8], symbol: &str) -> bool {
         .split(|&byte| byte == b'\n')
         .filter_map(|line| line.split(u8::is_ascii_whitespace).nth(2))
         .any(|name| name == symbol.as_bytes())
+}
+
+fn addresses(
+    lines: &[u8],
+    functions: impl Iterator<Item = &'static str>,
+) -> HashMap<&'static str, u64> {
+    let functions = functions.map(|name| (name.as_bytes(), name));
+    let functions: HashMap<&[u8], &'static str> = functions.collect();
+    let mut found: HashMap<&'static str, u64> = HashMap::new();
+    for line in lines.split(|&byte| byte == b'\n') {
+        let mut words = line.split(u8::is_ascii_whitespace);
+        let (address, name) = (words.next(), words.nth(1));
+        let Some(name) = name.and_then(|name| functions.get(name)) else {
+            continue;
+        };
+        let address = address.and_then(|text| std::str::from_utf8(text).ok());
+        let address = address.and_then(|text| u64::from_str_radix(text, 16).ok());
+        let is_only = !found.contains_key(name) && words.next().is_none();
+        found.insert(name, address.filter(|_| is_only).unwrap_or_default());
+    }
+    found.retain(|_, address| *address != 0);
+    found
 }
 
 fn extents<const COUNT: usize>(lines: &[u8], functions: [&str; COUNT]) -> [[u64; 2]; COUNT] {
@@ -88,6 +119,14 @@ mod tests {
         assert!(!has(lines, "tcp_send"));
         assert!(!has(lines, "[tls]"));
         assert!(!has(lines, ""));
+    }
+
+    #[test]
+    fn only_an_address_that_is_sure_is_one() {
+        let lines = b"ffff1000 T a\nffff1200 t b\t[m]\nffff1300 t c\nffff1400 t c\n0 T d\n\
+            ffff1500 t e\nffff1600 t e\t[m]\nhalf\n";
+        let found = addresses(lines, ["a", "b", "c", "d", "e", "f"].into_iter());
+        assert_eq!(found, HashMap::from([("a", 0xffff_1000)]));
     }
 
     #[test]

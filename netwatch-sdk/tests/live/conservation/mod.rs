@@ -18,7 +18,7 @@ use libtest_mimic::Trial;
 
 use crate::{
     director::Running,
-    observe::{Observation, Observer},
+    observe::{self, Observation, SeenSocket},
     quiet,
     shape::{self, Family},
     trial::trial,
@@ -67,7 +67,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn run(offload: Offload, stem: &str) -> Result<()> {
     let pair = Pair::new(offload)?;
-    let mut observer = Observer::with(|builder| builder)?;
+    let before = observe::shared()?.read()?;
     let (left, right) = (pair.left.watch()?, pair.right.watch()?);
     let mut truths = Vec::new();
     let mut running = Vec::new();
@@ -76,7 +76,7 @@ fn run(offload: Offload, stem: &str) -> Result<()> {
         truths.push(truth);
         running.push((client, server));
     }
-    let seen = observer.read()?;
+    let seen = observe::shared()?.read()?.since(&before);
     let settled = settle(&pair, &left, &right, offload);
     // Why a packet socket saw less comes first.
     left.capture.finish()?;
@@ -196,7 +196,7 @@ pub(crate) fn check_rows(
 ) -> Result<()> {
     let Counted { counters, tally } = here;
     let (mut tx, mut rx, mut tx_packets, mut rx_packets) = (0, 0, 0, 0);
-    let of_end = |row: &&crate::observe::SeenSocket| {
+    let of_end = |row: &&SeenSocket| {
         row.netns == Some(end.namespace.inode) && [6, 17].contains(&row.protocol)
     };
     for row in seen.sockets.values().filter(of_end) {
@@ -252,7 +252,7 @@ fn sees_syn_acks_v6() -> bool {
 
 /// A connected socket's row against the packets with its addresses. An accepted
 /// socket shares them with its listener, which answered the SYN.
-fn check_connection(row: &crate::observe::SeenSocket, tally: &Tally) -> Result<()> {
+fn check_connection(row: &SeenSocket, tally: &Tally) -> Result<()> {
     use crate::truth::Way;
     let (Some(remote), Some(wire)) = (row.remote, row.wire) else {
         return Ok(());

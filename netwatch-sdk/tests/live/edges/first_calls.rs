@@ -12,16 +12,17 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::{Builder, Reader};
 
-use crate::observe::exact;
+use crate::{observe::exact, trial::alone};
 
+/// Alone: of so many ended sockets a collector that others share would lose some.
 pub(super) fn trials() -> Vec<Trial> {
     vec![
-        super::trial(
+        alone(
             "first-calls",
             "who moves a socket's first bytes while its owner is looked for does not share it",
             || run(|builder| builder),
         ),
-        super::trial(
+        alone(
             "table-first-calls",
             "likewise with the records of sockets in a table",
             || run(Builder::in_table),

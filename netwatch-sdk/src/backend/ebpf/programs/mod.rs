@@ -263,7 +263,6 @@ pub(super) const RUNGS: &[Rung] = &[
         paths: &[
             Path {
                 name: "sockets of IPv6",
-                function: "inet6_sendmsg",
                 unless: None,
                 module: Some("ipv6"),
                 programs: &[fexit("inet6_sendmsg", 3), fexit("inet6_recvmsg", 4)],
@@ -293,6 +292,19 @@ pub(super) const RUNGS: &[Rung] = &[
 /// The rungs of some hooks, best first.
 pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
     RUNGS.iter().filter(|rung| hooks.contains(&rung.hook))
+}
+
+/// The functions that kprobes are put on, some twice.
+pub(super) fn kprobe_functions() -> impl Iterator<Item = &'static str> {
+    let programs = |rung: &'static Rung| {
+        let paths = rung.paths.iter().flat_map(|path| path.programs);
+        rung.programs.iter().chain(paths)
+    };
+    let programs = RUNGS.iter().flat_map(programs);
+    programs.filter_map(|program| match program.place {
+        Place::KProbe(function) => Some(function),
+        _ => None,
+    })
 }
 
 /// Beginnings and ends of TCP connections and processes; needed with every rung. Ends
@@ -407,6 +419,17 @@ mod tests {
             let places: Vec<String> = program.doubles().map(|one| one.place.to_string()).collect();
             assert_eq!(places.len(), doubles.len());
             assert_eq!(places.last(), Some(&program.place.to_string()));
+        }
+    }
+
+    #[test]
+    fn a_path_gives_way_to_an_earlier_one() {
+        for rung in RUNGS {
+            for (index, path) in rung.paths.iter().enumerate() {
+                assert!(path.function().is_some(), "{}", path.name);
+                let mut earlier = rung.paths[..index].iter().map(Path::function);
+                assert!(path.unless.is_none() || earlier.any(|function| function == path.unless));
+            }
         }
     }
 

@@ -1,26 +1,34 @@
 //! What a rung can do without: ways that bytes take, and the programs that see them.
 
-use super::{Program, fexit, kprobe};
+use super::{Place, Program, fexit, kprobe};
 
 /// A way that bytes take, and the programs that see it.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Path {
     /// Its name in the status.
     pub(in super::super) name: &'static str,
-    /// No bytes take it in a kernel without this function.
-    pub(in super::super) function: &'static str,
-    /// Nor in one with this function, which does its work.
+    /// No bytes take it in a kernel with this function, that of an earlier path.
     pub(in super::super) unless: Option<&'static str>,
-    /// The function is in this module, which may be loaded later.
+    /// Its first function is in this module, which may be loaded later.
     pub(in super::super) module: Option<&'static str>,
-    /// All of them must attach for its bytes to be counted.
+    /// All of them must attach for its bytes to be counted. No bytes take it in a kernel
+    /// without the function of the first.
     pub(in super::super) programs: &'static [Program],
+}
+
+impl Path {
+    /// The function of its first program.
+    pub(in super::super) fn function(&self) -> Option<&'static str> {
+        match self.programs.first()?.place {
+            Place::KProbe(function) | Place::FExit(function, _) => Some(function),
+            _ => None,
+        }
+    }
 }
 
 /// What `splice` reads of a socket whose stream others read.
 pub(super) const SPLICE_READ: Path = Path {
     name: "splice from sockets under kernel TLS and in sockmaps",
-    function: "sock_splice_read",
     unless: None,
     module: None,
     programs: &[fexit("sock_splice_read", 5)],
@@ -30,7 +38,6 @@ pub(super) const SPLICE_READ: Path = Path {
 pub(super) const KPROBE_PATHS: &[Path] = &[
     Path {
         name: "UDP sent by IPv6 sockets",
-        function: "udpv6_sendmsg",
         unless: None,
         module: Some("ipv6"),
         programs: &[
@@ -40,7 +47,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "UDP sent by sendfile and splice",
-        function: "ip_append_page",
         unless: None,
         module: None,
         programs: &[
@@ -50,7 +56,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "raw sockets of IPv4",
-        function: "raw_sendmsg",
         unless: None,
         module: None,
         programs: &[
@@ -62,7 +67,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "raw sockets of IPv6",
-        function: "rawv6_sendmsg",
         unless: None,
         module: Some("ipv6"),
         programs: &[
@@ -74,21 +78,19 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "ping sockets",
-        function: "ping_recvmsg",
         unless: None,
         module: None,
         programs: &[
+            kprobe("receive_call", "ping_recvmsg"),
+            kprobe("receive_return", "ping_recvmsg"),
             kprobe("send_call", "ping_v4_sendmsg"),
             kprobe("send_return", "ping_v4_sendmsg"),
             kprobe("send_call", "ping_v6_sendmsg"),
             kprobe("send_return", "ping_v6_sendmsg"),
-            kprobe("receive_call", "ping_recvmsg"),
-            kprobe("receive_return", "ping_recvmsg"),
         ],
     },
     Path {
         name: "multipath TCP",
-        function: "mptcp_sendmsg",
         unless: None,
         module: None,
         programs: &[
@@ -100,7 +102,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "messages to sockmaps",
-        function: "tcp_bpf_sendmsg",
         unless: None,
         module: None,
         programs: &[
@@ -110,7 +111,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "messages from sockmaps",
-        function: "__sk_msg_recvmsg",
         unless: None,
         module: None,
         programs: &[
@@ -120,7 +120,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "messages from sockmaps",
-        function: "sk_msg_recvmsg",
         unless: Some("__sk_msg_recvmsg"),
         module: None,
         programs: &[
@@ -130,7 +129,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "messages from sockmaps",
-        function: "__tcp_bpf_recvmsg",
         unless: None,
         module: None,
         programs: &[
@@ -140,7 +138,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "pages to sockmaps",
-        function: "tcp_bpf_sendpage",
         unless: None,
         module: None,
         programs: &[
@@ -150,7 +147,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "kernel TLS",
-        function: "tls_sw_sendmsg",
         unless: None,
         module: Some("tls"),
         programs: &[
@@ -162,7 +158,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "sendfile and splice to kernel TLS",
-        function: "tls_sw_sendpage",
         unless: None,
         module: Some("tls"),
         programs: &[
@@ -172,7 +167,6 @@ pub(super) const KPROBE_PATHS: &[Path] = &[
     },
     Path {
         name: "splice from sockets under kernel TLS",
-        function: "sock_splice_read",
         unless: None,
         module: None,
         programs: &[
