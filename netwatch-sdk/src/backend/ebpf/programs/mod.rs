@@ -298,7 +298,7 @@ pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
 pub(super) fn kprobe_functions() -> impl Iterator<Item = &'static str> {
     let programs = |rung: &'static Rung| {
         let paths = rung.paths.iter().flat_map(|path| path.programs);
-        rung.programs.iter().chain(paths)
+        rung.programs.iter().chain(rung.without_cgroup).chain(paths)
     };
     let programs = RUNGS.iter().flat_map(programs);
     programs.filter_map(|program| match program.place {
