@@ -76,7 +76,7 @@ pub unsafe fn established(record: *mut SocketRecord) -> u8 {
 ///
 /// As for [`connecting`].
 #[inline(always)]
-pub unsafe fn broken(sk: Sock<false>, old: u8, record: *mut SocketRecord) -> u8 {
+pub unsafe fn broken<const PROBE: bool>(sk: Sock<PROBE>, old: u8, record: *mut SocketRecord) -> u8 {
     // SAFETY: the caller's promise.
     unsafe {
         let is_news = match old {
@@ -165,7 +165,12 @@ pub unsafe fn closed(sk: *mut c_void, header: &SocketHeader, record: *const Sock
 ///
 /// As for [`connecting`].
 #[inline(always)]
-pub unsafe fn tell_state(kind: u8, old: u8, sk: Sock<false>, record: *mut SocketRecord) {
+pub unsafe fn tell_state<const PROBE: bool>(
+    kind: u8,
+    old: u8,
+    sk: Sock<PROBE>,
+    record: *mut SocketRecord,
+) {
     if wanted() {
         // SAFETY: the caller's promise.
         unsafe {

@@ -167,7 +167,9 @@ pub fn inet_sock_set_state_table_again(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn set_state<const TABLE: bool, const AGAIN: bool>(ctx: &BtfTracePointContext) {
     let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
-    let sk: Sock<false> = Sock(ctx.arg(0));
+    // The double hardly ever reads a field, and is loaded sooner without types: from Linux 6.3
+    // to 6.18 the verifier looks through all of the kernel's for each pointer that is followed.
+    let sk: Sock<AGAIN> = Sock(ctx.arg(0));
     let direction = match (old, new) {
         (_, TCP_SYN_SENT) | (TCP_SYN_SENT, TCP_ESTABLISHED) => FLAG_OUTGOING,
         (TCP_SYN_RECV | TCP_LISTEN, TCP_ESTABLISHED) => FLAG_INCOMING,
@@ -215,7 +217,7 @@ fn set_state<const TABLE: bool, const AGAIN: bool>(ctx: &BtfTracePointContext) {
             event = events::broken(sk, old, record);
         }
         if direction != 0 {
-            event = begin::<TABLE>(sk, new, direction, record);
+            event = begin::<TABLE, AGAIN>(sk, new, direction, record);
         }
         if event != events::NONE {
             events::tell_state(event, old, sk, record);
@@ -229,8 +231,8 @@ fn set_state<const TABLE: bool, const AGAIN: bool>(ctx: &BtfTracePointContext) {
 ///
 /// `sk` is a tracepoint's socket argument, `record` its record, checked for null.
 #[inline(always)]
-unsafe fn begin<const TABLE: bool>(
-    sk: Sock<false>,
+unsafe fn begin<const TABLE: bool, const PROBE: bool>(
+    sk: Sock<PROBE>,
     new: u8,
     direction: u32,
     record: *mut SocketRecord,
@@ -286,7 +288,8 @@ pub fn tcp_destroy_sock_again(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn end<const AGAIN: bool>(ctx: &BtfTracePointContext) {
-    let sk: Sock<false> = Sock(ctx.arg(0));
+    // As in `set_state`.
+    let sk: Sock<AGAIN> = Sock(ctx.arg(0));
     // SAFETY: a tracepoint's socket argument; the record is checked for null.
     unsafe {
         if let Some(record) = store::find(sk.0) {
