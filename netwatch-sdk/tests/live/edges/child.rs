@@ -45,6 +45,7 @@ pub(crate) struct Report {
     /// Why figures are less than exact.
     pub(crate) limits: Vec<String>,
     pub(crate) missed_runs: u64,
+    pub(crate) untracked_calls: u64,
 }
 
 /// One process's row.
@@ -142,6 +143,7 @@ fn watch(actor: &Actor, builder: Builder) -> Result<()> {
         rows: rows.collect(),
         limits: collector.status().limits,
         missed_runs: reading.lost.missed_runs,
+        untracked_calls: reading.lost.untracked_calls,
     }))?;
     actor.finish(&[])
 }
