@@ -30,7 +30,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-const DURATION: Duration = Duration::from_secs(3);
+const DURATION: Duration = Duration::from_secs(2);
 
 fn run(settings: fn(Builder) -> Builder) -> Result<()> {
     let collector = match settings(exact()?).start() {

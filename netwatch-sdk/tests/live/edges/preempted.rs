@@ -54,7 +54,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-const DURATION: Duration = Duration::from_secs(3);
+const DURATION: Duration = Duration::from_secs(1);
 const ORDINARY: usize = 4;
 const HIGHER: usize = 2;
 const PAUSE: Duration = Duration::from_micros(200);

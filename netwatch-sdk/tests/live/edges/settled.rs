@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use netwatch_sdk::{
     Reader,
-    reading::{Accuracy, Attribution, Payload, Reading, Socket, SocketState},
+    reading::{Accuracy, Attribution, Payload, Reading, Socket, SocketId, SocketState},
 };
 
 use crate::observe::exact;
@@ -124,6 +124,10 @@ fn check_times(reading: &Reading, stream: &TcpStream) -> Result<()> {
     Ok(())
 }
 
+fn is_open(reading: &Reading, id: SocketId) -> bool {
+    reading.open.iter().any(|socket| socket.id == id)
+}
+
 fn changes() -> Result<()> {
     let mut reader = reader()?;
     let (client, server) = connection()?;
@@ -162,7 +166,7 @@ fn changes() -> Result<()> {
     let id = of(&reader.read()?, &client)?.id;
     drop((client, server));
     let reading = reader.read()?;
-    ensure!(reading.open.iter().all(|socket| socket.id != id), "still open");
+    ensure!(!is_open(&reading, id), "still open");
     let ends = reading.closed.iter().filter(|socket| socket.id == id);
     ensure!(ends.count() == 1, "its end is not told once");
     Ok(())
@@ -186,11 +190,14 @@ fn among_many() -> Result<()> {
         *sent += 1000 + round as u64;
         let reading = reader.read()?;
         check_sent(&reading, from, *sent).with_context(|| format!("round {round}"))?;
-        for id in ends {
-            ensure!(
-                reading.open.iter().all(|socket| socket.id != id),
-                "round {round}: an ended socket is open"
-            );
+        let are_open = |reading: &Reading| ends.iter().any(|id| is_open(reading, *id));
+        // The last acknowledgement may be on its way.
+        let mut readings = 0..20;
+        let mut is_open = are_open(&reading);
+        while is_open {
+            ensure!(readings.next().is_some(), "round {round}: an ended socket is open");
+            thread::sleep(ACKNOWLEDGED);
+            is_open = are_open(&reader.read()?);
         }
         for (client, server, _) in &pairs {
             of(&reading, client)?;
