@@ -157,7 +157,7 @@ impl Machine<'_> {
     }
 
     /// What the kernel does not know goes into the environment of its first program.
-    fn kernel_line(&self) -> String {
+    pub(super) fn kernel_line(&self) -> String {
         let architecture = self.kernel.kernel.architecture;
         // Attaching to functions waits for grace periods of RCU, which are long where little runs.
         let mut line = format!(

@@ -87,7 +87,7 @@ pub(super) fn kept(machine: &Machine<'_>, reports: &Path) -> Result<PathBuf> {
     Machine::INIT.hash(&mut hasher);
     machine.kernel.modules.hash(&mut hasher);
     machine.script.hash(&mut hasher);
-    machine.variables.hash(&mut hasher);
+    machine.kernel_line().hash(&mut hasher);
     let name = format!("{}-{:016x}.jsonl", machine.kernel.release, hasher.finish());
     Ok(reports.join(name))
 }

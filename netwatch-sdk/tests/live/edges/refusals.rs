@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 
 use super::{
     child::SHAPE,
-    withheld::{check, collect},
+    withheld::{check, collect_by},
 };
 use crate::{
     actor::unavailable,
@@ -224,12 +224,7 @@ fn starts_or_says(role: &'static str, way_out: &str) -> Result<()> {
     let mut child = Running::start(&SHAPE, role, &[], None)?;
     let started = child.started()?;
     let Some(refused) = started.refused else {
-        child.paused()?;
-        child.go()?;
-        child.reported()?;
-        child.done()?;
-        child.release()?;
-        let (_, truth, report) = collect(role)?;
+        let (truth, report) = collect_by(child)?;
         return check(&truth, &report, true);
     };
     child.done()?;

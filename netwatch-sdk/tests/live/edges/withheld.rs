@@ -124,6 +124,12 @@ pub(super) fn collect(role: &str) -> Result<(Started, Truth, Report)> {
     if let Some(refused) = started.refused {
         anyhow::bail!("{}: {}", refused.kind, refused.message);
     }
+    let (truth, report) = collect_by(child)?;
+    Ok((started, truth, report))
+}
+
+/// The same by one that has started.
+pub(super) fn collect_by(mut child: Running) -> Result<(Truth, Report)> {
     child.paused()?;
     let mut truth = Truth::default();
     for name in [
@@ -140,7 +146,7 @@ pub(super) fn collect(role: &str) -> Result<(Started, Truth, Report)> {
     let report = child.reported()?;
     child.done()?;
     child.release()?;
-    Ok((started, truth, report))
+    Ok((truth, report))
 }
 
 /// Every byte, unless programs may be skipped that make up for skipped ones, or the kernel could
