@@ -73,7 +73,7 @@ const STEPS: [Step; 10] = [
     },
     Step {
         name: "vm",
-        about: "those that depend on the hook, on the oldest kernel, in a virtual machine (cargo xtask vm-test --oldest --short)",
+        about: "the live tests on the oldest kernel, in virtual machines (cargo xtask vm-test --oldest)",
         run: || VmTest::oldest().run(),
     },
 ];

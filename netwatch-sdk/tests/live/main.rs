@@ -90,8 +90,7 @@ fn main() -> std::process::ExitCode {
 fn by_hook() -> Vec<libtest_mimic::Trial> {
     let suites = [
         suite_shapes::trials(),
-        suite_older::trials(),
-        suite_readers::trials(),
+        suite_older::by_hook(),
         conservation::trials(),
         suite_path::trials(),
         edges::by_hook(),
@@ -104,6 +103,8 @@ fn by_hook() -> Vec<libtest_mimic::Trial> {
 fn once() -> Vec<libtest_mimic::Trial> {
     let suites = [
         suite_table::trials(),
+        suite_older::once(),
+        suite_readers::trials(),
         userspace::trials(),
         edges::once(),
         events::trials(),

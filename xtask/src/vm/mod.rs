@@ -64,7 +64,7 @@ pub(crate) struct VmTest {
     /// Run only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
-    /// Without the tests that ask the same by every hook: DNS, detectors, events, full maps, refusals, `sock_diag`
+    /// Without the tests that ask the same by every hook: DNS, detectors, events, full maps, refusals, cgroups, `sock_diag`
     #[arg(long)]
     short: bool,
     /// Run everything again, whatever passed before
@@ -123,14 +123,14 @@ struct Reported {
 }
 
 impl VmTest {
-    /// What depends on the hook, on the oldest kernel, keeping what passed before.
+    /// All tests on the oldest kernel, keeping what passed before.
     pub(crate) fn oldest() -> Self {
         Self {
             kernels: Vec::new(),
             oldest: true,
             hook: Vec::new(),
             test: None,
-            short: true,
+            short: false,
             again: false,
             update: false,
             write: false,

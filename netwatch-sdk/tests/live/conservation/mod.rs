@@ -199,7 +199,8 @@ pub(crate) fn check_rows(
     let of_end = |row: &&SeenSocket| {
         row.netns == Some(end.namespace.inode) && [6, 17].contains(&row.protocol)
     };
-    for row in seen.sockets.values().filter(of_end) {
+    let rows: Vec<&SeenSocket> = seen.sockets.values().filter(of_end).collect();
+    for row in &rows {
         let wire = row.wire.context("a row without wire bytes")?;
         tx += wire.tx_bytes;
         rx += wire.rx_bytes;
@@ -224,14 +225,14 @@ pub(crate) fn check_rows(
         - unseen_bytes;
     ensure!(
         tx == expected,
-        "{side}: rows sent {tx} bytes, the interface {expected}"
+        "{side}: rows sent {tx} bytes, the interface {expected}: {rows:#?}"
     );
     // What the other interface sent is what came in here, before GRO merges any.
     let expected = peer.counters.tx_bytes - arrived.link_headers() - arrived.other_bytes
         + arrived.extra_headers();
     ensure!(
         rx == expected,
-        "{side}: rows received {rx} bytes, the other interface sent {expected}"
+        "{side}: rows received {rx} bytes, the other interface sent {expected}: {rows:#?}"
     );
     ensure!(
         (tx_packets + unseen_packets, rx_packets) == (sent.segments, arrived.segments),

@@ -15,19 +15,20 @@ use netwatch_sdk::{Builder, Reader};
 use crate::{observe::exact, trial::alone};
 
 /// Alone: of so many ended sockets a collector that others share would lose some.
-pub(super) fn trials() -> Vec<Trial> {
-    vec![
-        alone(
-            "first-calls",
-            "who moves a socket's first bytes while its owner is looked for does not share it",
-            || run(|builder| builder),
-        ),
-        alone(
-            "table-first-calls",
-            "likewise with the records of sockets in a table",
-            || run(Builder::in_table),
-        ),
-    ]
+pub(super) fn by_hook() -> Trial {
+    alone(
+        "first-calls",
+        "who moves a socket's first bytes while its owner is looked for does not share it",
+        || run(|builder| builder),
+    )
+}
+
+pub(super) fn in_table() -> Trial {
+    alone(
+        "table-first-calls",
+        "likewise with the records of sockets in a table",
+        || run(Builder::in_table),
+    )
 }
 
 const DURATION: Duration = Duration::from_secs(2);

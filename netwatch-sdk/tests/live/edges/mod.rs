@@ -20,30 +20,27 @@ mod withheld;
 use libtest_mimic::Trial;
 
 pub(crate) fn by_hook() -> Vec<Trial> {
-    [
-        ended::trials(),
-        first_calls::trials(),
-        late_module::trials(),
-        withheld::trials(),
-        missed::trials(),
-        preempted::trials(),
-        self_test::trials(),
-        packets_alone::trials(),
-        refusals::by_hook(),
-        settled::trials(),
-        verifier::trials(),
-        waiting::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut trials = vec![first_calls::by_hook(), self_test::by_hook()];
+    trials.extend(late_module::trials());
+    trials.extend(withheld::by_hook());
+    trials.extend(missed::trials());
+    trials.extend(preempted::trials());
+    trials.extend(refusals::by_hook());
+    trials.extend(settled::trials());
+    trials.extend(verifier::trials());
+    trials.extend(waiting::trials());
+    trials
 }
 
 pub(crate) fn once() -> Vec<Trial> {
-    [several::trials(), full::trials(), refusals::once()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let mut trials = vec![first_calls::in_table(), self_test::while_forks_hold()];
+    trials.extend(ended::trials());
+    trials.extend(withheld::once());
+    trials.extend(packets_alone::trials());
+    trials.extend(several::trials());
+    trials.extend(full::trials());
+    trials.extend(refusals::once());
+    trials
 }
 
 /// What nothing undoes.

@@ -14,27 +14,22 @@ use netwatch_sdk::{
 };
 use nix::sched::{CloneFlags, unshare};
 
-use crate::{observe::exact, quiet, trial::trial};
+use crate::{observe::exact, trial::alone};
 
-pub(super) fn trials() -> Vec<Trial> {
-    let alone = |name, about: &str, run: fn() -> Result<()>| {
-        trial(name, about, move || {
-            let _alone = quiet::alone();
-            run()
-        })
-    };
-    vec![
-        alone(
-            "self-test",
-            "the hooks were tested, and that is in no row",
-            run,
-        ),
-        alone(
-            "self-test-forks",
-            "likewise when forks of the process hold the test's sockets open for a while",
-            || while_forking(run),
-        ),
-    ]
+pub(super) fn by_hook() -> Trial {
+    alone(
+        "self-test",
+        "the hooks were tested, and that is in no row",
+        run,
+    )
+}
+
+pub(super) fn while_forks_hold() -> Trial {
+    alone(
+        "self-test-forks",
+        "likewise when forks of the process hold the test's sockets open for a while",
+        || while_forking(run),
+    )
 }
 
 /// As a fork has it until it starts another program.

@@ -14,17 +14,20 @@ use crate::{
     truth::Truth,
 };
 
-pub(super) fn trials() -> Vec<Trial> {
+pub(super) fn by_hook() -> Vec<Trial> {
+    vec![super::trial(
+        "three-capabilities",
+        "no root, but CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: exact, or a lower bound and why",
+        three_capabilities,
+    )]
+}
+
+pub(super) fn once() -> Vec<Trial> {
     vec![
         super::trial(
             "unprivileged",
             "without privileges, the error names the capabilities",
             unprivileged,
-        ),
-        super::trial(
-            "three-capabilities",
-            "no root, but CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: exact, or a lower bound and why",
-            three_capabilities,
         ),
         super::trial(
             "cgroup-masked",
