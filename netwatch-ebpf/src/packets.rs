@@ -13,7 +13,7 @@
 //! Cost of a run, less an empty program's (`cargo xtask bench programs`): ingress
 //! 29 ns, egress 55 ns.
 
-use core::hint::black_box;
+use core::{ffi::c_void, hint::black_box};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -29,8 +29,10 @@ use netwatch_common::{
 
 use crate::{
     atomic, dns,
+    kernel::Sock,
     maps::count,
-    store::{self, in_table},
+    processes,
+    store::{self, by_kprobes, in_table},
 };
 
 /// 1 when the programs here are attached. Patched before the programs are loaded.
@@ -76,6 +78,16 @@ fn find_and_add<const EGRESS: bool>(ctx: &SkBuffContext) {
     if sk.is_null() {
         return;
     }
+    // SAFETY: a full socket, the program's context, and a map value, checked for null.
+    unsafe {
+        if is_without_end((*sk).type_, sk.cast()) {
+            match processes::kernel() {
+                Some(kernel) => add::<EGRESS>(ctx, &raw mut (*kernel).wire),
+                None => count(counters::UNATTRIBUTED_WIRE, (*skb).len.into()),
+            }
+            return;
+        }
+    }
     // SAFETY: a full socket.
     let Some(record) = (unsafe { store::find_or_make_late(sk.cast()) }) else {
         count(counters::UNTRACKED_PACKETS, 1);
@@ -92,6 +104,28 @@ fn find_and_add<const EGRESS: bool>(ctx: &SkBuffContext) {
         add::<EGRESS>(ctx, &raw mut (*record).wire);
         dns::look::<EGRESS>(ctx, sk, record);
     }
+}
+
+/// Whether it is one of the kernel's own sockets whose end no program sees. In the table its
+/// record would stay, and be the next such socket's at its address; each network namespace has
+/// several.
+///
+/// # Safety
+///
+/// `sk` is a full socket.
+#[inline(always)]
+unsafe fn is_without_end(kind: u32, sk: *mut c_void) -> bool {
+    const STREAM: u32 = 1;
+    if !in_table() || by_kprobes() || kind == STREAM {
+        return false;
+    }
+    // SAFETY: the caller's promise.
+    if unsafe { store::find(sk) }.is_some() {
+        return false;
+    }
+    // As a number: the verifier allows no other fields of this pointer's type.
+    let sk: Sock<true> = Sock(store::address(sk) as *mut c_void);
+    sk.is_kernel()
 }
 
 /// Adds a packet to a socket's packets.

@@ -36,18 +36,24 @@ static NEW: ProcessRecord = {
     }
 };
 
-/// The record of a process, made if it has none. `None` when the map is full.
+/// The record of a process, made if it has none, and whether it was. `None` when the map is full.
 #[expect(
     clippy::needless_borrows_for_generic_args,
     reason = "a value would be copied to the stack"
 )]
 #[inline(always)]
-pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut ProcessRecord> {
+fn find_or_make(key: &ProcessKey) -> Option<(*mut ProcessRecord, bool)> {
     if let Some(record) = PROCESSES.get_ptr_mut(key) {
-        return Some(record);
+        return Some((record, false));
     }
     let is_new = PROCESSES.insert(key, &NEW, BPF_NOEXIST.into()).is_ok();
-    let record = PROCESSES.get_ptr_mut(key)?;
+    Some((PROCESSES.get_ptr_mut(key)?, is_new))
+}
+
+/// The record of a process, made if it has none. `None` when the map is full.
+#[inline(always)]
+pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut ProcessRecord> {
+    let (record, is_new) = find_or_make(key)?;
     if is_new {
         // SAFETY: a map value, checked for null.
         unsafe {
@@ -56,6 +62,12 @@ pub fn entry(key: &ProcessKey, comm: &[u8; 16], cgroup_id: u64) -> Option<*mut P
         }
     }
     Some(record)
+}
+
+/// That of the kernel, which has no name. `None` when the map is full.
+#[inline(always)]
+pub fn kernel() -> Option<*mut ProcessRecord> {
+    find_or_make(&ProcessKey::KERNEL).map(|(record, _)| record)
 }
 
 /// The key of the running process, or of the test that the running thread makes.

@@ -8,8 +8,8 @@
 //! | `live accuracy` | measures every shape by every backend and prints a table in Markdown |
 //! | `live workload SHAPE ROLE [ADDRESS]` | is one traffic process of a shape |
 //!
-//! `NETWATCH_PART=hook` leaves only the tests whose answer depends on the hook, `once` only the others, and `last` only
-//! those after which the host is not what it was.
+//! `NETWATCH_PART=hook` leaves only the tests whose answer depends on the hook, `once` and `events` only the others, and
+//! `last` only those after which the host is not what it was.
 //!
 //! Traffic stays on loopback and in network namespaces that the tests make.
 //! The binary needs nothing else of the host, so it also runs in a virtual
@@ -70,12 +70,13 @@ fn main() -> std::process::ExitCode {
     let trials = match std::env::var("NETWATCH_PART").as_deref() {
         Ok("hook") => by_hook(),
         Ok("once") => once(),
+        Ok("events") => events_and_findings(),
         Ok("last") => edges::last(),
         Ok(other) => {
-            eprintln!("NETWATCH_PART={other}: there are `hook`, `once` and `last`");
+            eprintln!("NETWATCH_PART={other}: there are `hook`, `once`, `events` and `last`");
             return ExitCode::FAILURE;
         }
-        Err(_) => [by_hook(), once(), edges::last()]
+        Err(_) => [by_hook(), once(), events_and_findings(), edges::last()]
             .into_iter()
             .flatten()
             .collect(),
@@ -107,10 +108,14 @@ fn once() -> Vec<libtest_mimic::Trial> {
         suite_readers::trials(),
         userspace::trials(),
         edges::once(),
-        events::trials(),
-        dns::trials(),
-        detect::trials(),
     ];
+    suites.into_iter().flatten().collect()
+}
+
+/// Likewise: what a subscriber is told, and what detectors find.
+#[cfg(target_os = "linux")]
+fn events_and_findings() -> Vec<libtest_mimic::Trial> {
+    let suites = [events::trials(), dns::trials(), detect::trials()];
     suites.into_iter().flatten().collect()
 }
 

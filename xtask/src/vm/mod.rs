@@ -48,7 +48,7 @@ Examples:
 
 The kernels are Debian's; they come from the mirrors that apt uses here and are kept in the cache folder
 (XDG_CACHE_HOME or ~/.cache). QEMU and what else is needed is installed by apt. A machine is started for each hook of a
-kernel, and one more for what does not depend on the hook, all at the same time. What passed is kept by kernel and test
+kernel, and two more for what does not depend on the hook, all at the same time. What passed is kept by kernel and test
 program, and not run again. Needs about four minutes and 4 GB of memory a kernel; logs are left in target/vm.
 Progress goes to stderr, the table to stdout; the exit code is 1 unless everything is as it should be.")]
 pub(crate) struct VmTest {
@@ -224,7 +224,10 @@ impl VmTest {
         let hooks = kernel.hooks.iter().filter(|hook| asked_for(hook));
         let mut parts: Vec<Part> = hooks.copied().map(Part::Hook).collect();
         match parts.first() {
-            Some(Part::Hook(best)) if !self.short => parts.push(Part::Once(best)),
+            Some(Part::Hook(best)) if !self.short => {
+                let best = *best;
+                parts.extend([Part::Once(best), Part::Events(best)]);
+            }
             None if kernel.hooks.is_empty() && self.hook.is_empty() => {
                 parts.push(Part::WithoutHook);
             }

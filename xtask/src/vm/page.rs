@@ -24,7 +24,7 @@ run there, for the reason of that number.
 The hook `cgroup` counts packets and no calls, so it has no column: `packets-alone` compares it with the hook of each
 column, packets to the byte and payload as a lower bound, and `refusal-…` and `switch-…` are the hosts that need it.
 
-A kernel is given a machine for each hook and one for what does not depend on the hook, all at the same time.
+A kernel is given a machine for each hook and two for what does not depend on the hook, all at the same time.
 Seconds are those from switching them on to the end of the last test, with whatever else the host did meanwhile.
 ";
 
@@ -129,7 +129,11 @@ fn outcomes(all: &[Tested], notes: &mut Notes, of: impl Fn(Part) -> bool) -> Opt
     let mut columns: Vec<String> = Vec::new();
     let mut cells: BTreeMap<&str, BTreeMap<usize, &Test>> = BTreeMap::new();
     for (kernel, machine) in machines(all).filter(|(_, machine)| of(machine.part)) {
-        columns.push(column(kernel, machine.part));
+        // Two machines of a kernel share one.
+        let column = column(kernel, machine.part);
+        if columns.last() != Some(&column) {
+            columns.push(column);
+        }
         for line in &machine.lines {
             if let Line::Test(test) = line {
                 cells
@@ -194,7 +198,7 @@ fn machines(all: &[Tested]) -> impl Iterator<Item = (&'static str, &Reported)> {
 fn column(kernel: &str, part: Part) -> String {
     match part {
         Part::Hook(hook) => format!("{kernel} {hook}"),
-        Part::Once(_) | Part::WithoutHook => kernel.to_owned(),
+        Part::Once(_) | Part::Events(_) | Part::WithoutHook => kernel.to_owned(),
     }
 }
 

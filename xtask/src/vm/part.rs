@@ -18,6 +18,8 @@ pub(super) enum Part {
     Hook(&'static str),
     /// The others, with the best hook that the kernel has.
     Once(&'static str),
+    /// Of those, what a subscriber is told and what detectors find.
+    Events(&'static str),
     /// What a kernel without any of the hooks can be asked.
     WithoutHook,
 }
@@ -26,7 +28,7 @@ impl Part {
     /// What does it in a machine.
     pub(super) fn script(self) -> &'static str {
         match self {
-            Self::Hook(_) | Self::Once(_) => include_str!("live"),
+            Self::Hook(_) | Self::Once(_) | Self::Events(_) => include_str!("live"),
             Self::WithoutHook => include_str!("live_without_hook"),
         }
     }
@@ -36,6 +38,7 @@ impl Part {
         let (hook, tests) = match self {
             Self::Hook(hook) => (hook, "hook"),
             Self::Once(hook) => (hook, "once"),
+            Self::Events(hook) => (hook, "events"),
             Self::WithoutHook => ("", ""),
         };
         vec![
@@ -51,7 +54,8 @@ impl Part {
         let parts: &[_] = match self {
             Self::Hook(_) => &["hook"],
             Self::Once(_) => &["once", "last"],
-            Self::WithoutHook => &["hook", "once", "last"],
+            Self::Events(_) => &["events"],
+            Self::WithoutHook => &["hook", "once", "events", "last"],
         };
         for part in parts {
             let mut list = Command::new(live);
@@ -70,6 +74,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Hook(hook) => hook,
             Self::Once(_) => "once",
+            Self::Events(_) => "events",
             Self::WithoutHook => "no hook",
         })
     }

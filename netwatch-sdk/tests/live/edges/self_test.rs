@@ -99,6 +99,9 @@ fn run() -> Result<()> {
     };
     let closed: Vec<_> = reading.closed.iter().filter(is_own).collect();
     ensure!(closed.is_empty(), "{closed:?}");
-    ensure!(reading.lost.is_empty(), "{:?}", reading.lost);
+    // Where the kernel preempts programs, the forks can make it skip runs.
+    let mut lost = reading.lost;
+    lost.missed_runs = 0;
+    ensure!(lost.is_empty(), "{lost:?}");
     Ok(())
 }
