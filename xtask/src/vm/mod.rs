@@ -49,7 +49,7 @@ Examples:
 The kernels are Debian's; they come from the mirrors that apt uses here and are kept in the cache folder
 (XDG_CACHE_HOME or ~/.cache). QEMU and what else is needed is installed by apt. A machine is started for each hook of a
 kernel, and two more for what does not depend on the hook, all at the same time. What passed is kept by kernel and test
-program, and not run again. Needs about four minutes and 4 GB of memory a kernel; logs are left in target/vm.
+program, and not run again. Needs two to four minutes and 5 GB of memory a kernel; logs are left in target/vm.
 Progress goes to stderr, the table to stdout; the exit code is 1 unless everything is as it should be.")]
 pub(crate) struct VmTest {
     /// The kernels; when none is named, all but User Mode Linux (uml-…)

@@ -21,8 +21,8 @@ A cell is how many bytes the collector was off, in processes and in sockets toge
 every name, owner, address and direction was right, and everything else that the test asks. `–` with a number: cannot
 run there, for the reason of that number.
 
-The hook `cgroup` counts packets and no calls, so it has no column: `packets-alone` compares it with the hook of each
-column, packets to the byte and payload as a lower bound, and `refusal-…` and `switch-…` are the hosts that need it.
+The hook `cgroup` counts packets and no calls, so it has no column: `packets-alone` compares it with the best hook of the
+kernel, packets to the byte and payload as a lower bound, and `refusal-…` and `switch-…` are the hosts that need it.
 
 A kernel is given a machine for each hook and two for what does not depend on the hook, all at the same time.
 Seconds are those from switching them on to the end of the last test, with whatever else the host did meanwhile.
