@@ -5,7 +5,8 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     process,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -301,10 +302,20 @@ fn time_out(family: Family, full: SocketAddr, attempts: &mut Attempts) -> Result
     Ok(())
 }
 
+/// `TCP_CLOSE`, the first byte of a `struct tcp_info`.
+const CLOSED: i32 = 7;
+
 fn wait_for_error(fd: &impl AsFd) -> Result<()> {
     let mut polled = [PollFd::new(fd.as_fd(), PollFlags::empty())];
     let limit = PollTimeout::try_from(CALL_LIMIT)?;
     ensure!(poll(&mut polled, limit)? == 1, "no time-out");
+    // The kernel reports the error before it closes the socket. Who takes it in between takes
+    // it from the event, too.
+    let started = Instant::now();
+    while options::number(fd, libc::IPPROTO_TCP, libc::TCP_INFO)? & 0xff != CLOSED {
+        ensure!(started.elapsed() < CALL_LIMIT, "it is not closed");
+        thread::sleep(Duration::from_millis(1));
+    }
     let error = options::number(fd, libc::SOL_SOCKET, libc::SO_ERROR)?;
     ensure!(error == libc::ETIMEDOUT, "error {error}");
     Ok(())
