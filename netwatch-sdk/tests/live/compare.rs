@@ -13,8 +13,10 @@ use anyhow::Result;
 use netwatch_sdk::reading::{Accuracy, Payload};
 
 use crate::{
+    director::{Run, cross_check},
     observe::{Observation, SeenSocket, Who},
     results,
+    shape::Shape,
     truth::{Claim, Key, Moved, ProcessTruth, Truth, Way, sum},
 };
 
@@ -183,6 +185,20 @@ impl Gaps {
             payload: missed_runs && rows.any(|row| row.accuracy != Accuracy::Exact),
         }
     }
+}
+
+/// Compares what a run's processes moved, while their sockets are open and when all is over,
+/// with what `observe` has then.
+pub(crate) fn compare_run(
+    shape: &Shape,
+    mut run: Run,
+    mut observe: impl FnMut() -> Result<Observation>,
+) -> Result<()> {
+    let truth = run.done()?;
+    cross_check(shape, &truth)?;
+    compare(&truth, &observe()?, Moment::Open).expect_none()?;
+    run.release()?;
+    compare(&truth, &observe()?, Moment::Over).expect_none()
 }
 
 /// Compares every process and every socket of the truth.

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::{
-    compare::{Moment, compare},
-    director::{Run, cross_check},
+    compare::{Moment, compare, compare_run},
+    director::Run,
     observe::Observer,
     quiet,
     shape::{self, Shape},
@@ -50,11 +50,7 @@ fn moving() -> Result<()> {
     let mut observer = Observer::with(|builder| builder)?;
     for (shape, mut run) in shapes.iter().zip(runs) {
         run.go()?;
-        let truth = run.done()?;
-        cross_check(shape, &truth)?;
-        compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
-        run.release()?;
-        compare(&truth, &observer.read()?, Moment::Over).expect_none()?;
+        compare_run(shape, run, || observer.read())?;
     }
     Ok(())
 }

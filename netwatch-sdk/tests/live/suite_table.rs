@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::{
-    compare::{Moment, compare},
-    director::{Run, cross_check},
+    compare::compare_run,
+    director::Run,
     observe::{self, Observer},
     quiet, results, shape,
     trial::trial,
@@ -34,12 +34,7 @@ fn check(shape: &str) -> Result<()> {
     let _quiet = quiet::among_others();
     observe::shared_in_table()?.read()?;
     let shape = shape::named(shape).context("no such shape")?;
-    let mut run = Run::start(shape)?;
-    let truth = run.done()?;
-    cross_check(shape, &truth)?;
-    compare(&truth, &observe::shared_in_table()?.read()?, Moment::Open).expect_none()?;
-    run.release()?;
-    compare(&truth, &observe::shared_in_table()?.read()?, Moment::Over).expect_none()
+    compare_run(shape, Run::start(shape)?, || observe::shared_in_table()?.read())
 }
 
 fn full() -> Result<()> {

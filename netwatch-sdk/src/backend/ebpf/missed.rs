@@ -215,8 +215,7 @@ mod tests {
     #[test]
     fn a_missed_run_of_any_counting_program_is_never_exact() {
         for rung in RUNGS {
-            let paths = rung.paths.iter().flat_map(|path| path.programs);
-            for program in rung.programs.iter().chain(rung.without_cgroup).chain(paths) {
+            for program in rung.all_programs() {
                 let one = missed(&[(program.name, 1)]);
                 assert_ne!(
                     one.accuracy(rung.store),
@@ -272,10 +271,7 @@ mod tests {
     fn what_names_or_renews_or_has_a_double_is_a_program() {
         let stores = [Store::Sockets, Store::Table];
         let lifecycle = stores.iter().flat_map(|store| store.lifecycle());
-        let counting = RUNGS.iter().flat_map(|rung| {
-            let paths = rung.paths.iter().flat_map(|path| path.programs);
-            rung.programs.iter().chain(rung.without_cgroup).chain(paths)
-        });
+        let counting = RUNGS.iter().flat_map(Rung::all_programs);
         let known: Vec<&str> = lifecycle
             .chain(counting)
             .chain(CLOSED_PORTS)

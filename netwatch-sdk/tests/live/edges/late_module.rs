@@ -16,8 +16,8 @@ use nix::errno::Errno;
 
 use crate::{
     actor::unavailable,
-    compare::{Moment, compare},
-    director::{Run, cross_check},
+    compare::compare_run,
+    director::Run,
     observe::Observer,
     results, shape,
     trial::alone,
@@ -68,12 +68,7 @@ fn run() -> Result<()> {
     }
     for name in ["tcp-ktls-v4", "tcp-ktls-splice-v4"] {
         let shape = shape::named(name).context("no such shape")?;
-        let mut run = Run::start(shape)?;
-        let truth = run.done()?;
-        cross_check(shape, &truth)?;
-        compare(&truth, &observer.read()?, Moment::Open).expect_none()?;
-        run.release()?;
-        compare(&truth, &observer.read()?, Moment::Over).expect_none()?;
+        compare_run(shape, Run::start(shape)?, || observer.read())?;
     }
     Ok(())
 }

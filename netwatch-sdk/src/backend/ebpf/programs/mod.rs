@@ -121,6 +121,12 @@ pub(super) struct Rung {
 }
 
 impl Rung {
+    /// The programs on calls and ends that it can have, whatever the host.
+    pub(super) fn all_programs(&self) -> impl Iterator<Item = &'static Program> + use<> {
+        let paths = self.paths.iter().flat_map(|path| path.programs);
+        self.programs.iter().chain(self.without_cgroup).chain(paths)
+    }
+
     /// The programs of the cgroup v2 root.
     pub(super) const fn cgroup(&self, store: Store) -> &'static [Program] {
         match (self.by_kprobes, store) {
@@ -296,11 +302,7 @@ pub(super) fn rungs(hooks: &[Hook]) -> impl Iterator<Item = &'static Rung> {
 
 /// The functions that kprobes are put on, some twice.
 pub(super) fn kprobe_functions() -> impl Iterator<Item = &'static str> {
-    let programs = |rung: &'static Rung| {
-        let paths = rung.paths.iter().flat_map(|path| path.programs);
-        rung.programs.iter().chain(rung.without_cgroup).chain(paths)
-    };
-    let programs = RUNGS.iter().flat_map(programs);
+    let programs = RUNGS.iter().flat_map(Rung::all_programs);
     programs.filter_map(|program| match program.place {
         Place::KProbe(function) => Some(function),
         _ => None,
@@ -410,10 +412,7 @@ mod tests {
     #[test]
     fn every_double_is_of_a_program_of_a_rung_and_the_last_is_where_it_is() {
         for (name, doubles) in DOUBLES {
-            let mut programs = RUNGS.iter().flat_map(|rung| {
-                let paths = rung.paths.iter().flat_map(|path| path.programs);
-                rung.programs.iter().chain(paths)
-            });
+            let mut programs = RUNGS.iter().flat_map(Rung::all_programs);
             let program = programs.find(|program| program.name == *name);
             let program = program.expect(name);
             let places: Vec<String> = program.doubles().map(|one| one.place.to_string()).collect();
